@@ -7,7 +7,7 @@ What a response means, beyond what the status says of any destination:
     2xx, `partialSuccess` rejects all    refused for good, with the collector's words
     400, 413                             one of the batch may be at fault: bisected
     other refusals                       all of the batch; nothing is gained by halves
-    404, 405, 415, 501 of `/v1/logs`     the collector takes no scores: these are refused, spans go on
+    404, 405, 415, 501 of `/v1/logs`     the collector has no logs pipeline: scores wait for one, spans go on
 
 500 is retried, although the standard does not ask for that: collectors behind proxies send it in an outage.
 An empty body, one in protobuf to a request in JSON, and `"partialSuccess": null` are success: collectors send
@@ -134,7 +134,7 @@ class OtlpDestination:
             return self._of_a_success(records, response, verdict, are_scores=are_scores)
         if are_scores and response.status in _NOT_THERE:
             missing = verdict._replace(
-                outcome=Outcome.REFUSED, detail=f"it takes no scores: {verdict.detail}"
+                outcome=Outcome.NO_ENDPOINT, detail=f"{_NO_LOGS}: {verdict.detail}".rstrip(": ")
             )
             return [missing] * len(records)
         if verdict.outcome is Outcome.REFUSED and response.status != 400:
@@ -169,6 +169,7 @@ class OtlpDestination:
         return f"<{type(self).__name__} {self.base_url}>"
 
 
+_NO_LOGS = "the collector takes no scores, which go to its logs pipeline"
 _NOT_A_COLLECTOR = "a page instead of a collector's response: a proxy or a login page is in the way"
 _TRY_PROTOBUF = " (a collector that takes no JSON: set otlp_protocol='http/protobuf')"
 

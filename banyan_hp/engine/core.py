@@ -173,6 +173,7 @@ class Core:
             rejection=(now - self.intake.rejected_at, self.intake.rejection),
             worker_restarts=parts.ledger.counters.worker_restarts,
             callback=None if callback is None else (now - callback[0], callback[1]),
+            no_endpoint=parts.policies.endpoints.problem(),
             spool_problem=self.spool_problem,
             spool_warning=parts.spool.warning if parts.spool is not None else None,
         )

@@ -20,7 +20,7 @@ from .process import leftovers
 from .records.ledger import Term
 from .records.record import Record
 from .spool.backend_health import BackendHealth
-from .spool.spool import Mark
+from .spool.held_segments import Mark
 from .sync import WakeUp, releases_on_error
 
 _JOIN_SECONDS = 0.2
@@ -221,8 +221,7 @@ class Ending:
             return False
         waiting, gave_up = self._parts.waiting, self._scheduler.gave_up
         if self._owed is not None:
-            sent = not waiting.on_disk(self._owed)
-            return sent or gave_up or not self._can_read_back()
+            return gave_up or not self._can_read_back() or not waiting.to_send(self._owed)
         own = self._parts.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._isolated(Term.IN_FLIGHT):
             return gave_up and not waiting.spool_usable
@@ -230,9 +229,10 @@ class Ending:
         return sent or gave_up or not self._can_read_back()
 
     def _isolated(self, term: Term) -> int:
-        """Own records that fail on their own, and are not to be tried for a while."""
-        suspects = self._parts.policies.suspects
-        return suspects.count_isolated(self._clock.monotonic(), self._parts.ledger.own, term)
+        """Own records that are not to be tried for a while: they fail on their own, or are set aside."""
+        parts, now = self._parts, self._clock.monotonic()
+        aside = parts.spool.count_aside(own_only=True) if parts.spool and term is Term.SPOOLED else 0
+        return aside + parts.policies.suspects.count_isolated(now, parts.ledger.own, term)
 
     def _can_read_back(self) -> bool:
         return self._parts.spool is not None and self._parts.spool.readable

@@ -172,6 +172,8 @@ class Flushing:
             return f"the spool can't be used: {spool.problem or 'see above'}"
         if spool is not None and not spool.emptied:
             return f"stopped after {timeout:g} s"
+        if spool is not None and (aside := spool.count_aside()):
+            return f"{aside} records wait for an endpoint: {self._parts.policies.endpoints.problem()}"
         return None
 
     def backlog_is_sent(self, trips: int = 0) -> bool:

@@ -30,6 +30,7 @@ from .policy.batch_support import BatchSupport
 from .policy.circuit_breaker import CircuitBreaker
 from .policy.compression import Compression, may_compress
 from .policy.concurrency_limit import ConcurrencyLimit
+from .policy.endpoints import Endpoints
 from .policy.policies import Policies
 from .policy.suspects import Suspects
 from .process import exit as process_exit
@@ -190,8 +191,10 @@ class Parts:
         directory, address = setup.places.own(destination), setup.places.address(destination)
         if self.spool is not None and directory is not None and address is not None:
             self.spool.reconfigure(directory, address, setup.places.previous(destination, settings))
+        self.settlement.bring_back()
         with self.lock:
             self.breaker.hurry(self.clock.monotonic())
+            self.policies.endpoints.forget()
             self.scheduler.sleepers.wake_all()
 
     def reconfigure_callbacks(self, settings: Settings) -> None:
@@ -215,4 +218,5 @@ def _policies(setup: Setup) -> Policies:
         BatchSupport(batching, may_batch=destination.may_batch, compression=compression),
         ConcurrencyLimit(),
         Suspects(settings.max_retries, settings.retry_delay),
+        Endpoints(),
     )

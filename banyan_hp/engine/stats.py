@@ -37,6 +37,7 @@ class Troubles(NamedTuple):
         discard: why a part of a batch was last discarded.
         worker_failure: seconds since the worker last failed, and by what.
         worker_restarts: how often in all.
+        no_endpoint: which endpoint for a part of the records is missing.
         callback: seconds for which the slowest callback has been running, and its name.
         rejection: seconds since a call was last rejected for bad input, and why.
         spool_problem: why the on-disk queue can't be used.
@@ -49,6 +50,7 @@ class Troubles(NamedTuple):
     worker_failure: tuple[float, str]
     worker_restarts: int
     callback: tuple[float, str] | None
+    no_endpoint: str | None
     rejection: tuple[float, str]
     spool_problem: str | None
     spool_warning: str | None
@@ -152,6 +154,8 @@ def health_of(stats: dict[str, Any], troubles: Troubles) -> dict[str, Any]:
             f"{stats['records_unscrubbed']} records quarantined: they were logged with a before_send "
             "that has not seen them, and this process has none"
         )
+    if troubles.no_endpoint:
+        degraded.append(f"what belongs there waits until something takes it: {troubles.no_endpoint}")
     degraded += problems_of(troubles)
     status = "failing" if failing else "degraded" if degraded else "ok"
     return {"status": status, "reasons": failing + degraded, "state": state}

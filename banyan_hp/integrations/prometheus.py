@@ -10,7 +10,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 from .families import FAMILIES, Family, samples_of
 from .sources import Loggers, readings, sources_of
@@ -62,7 +64,8 @@ def _number(value: float) -> str:
 class BanyanCollector:
     """A custom collector of `prometheus_client`: reads `get_stats()` at each scrape. For a single process.
 
-    `prometheus_client`'s multiprocess mode asks no collectors: use `BanyanMetrics` there.
+    `prometheus_client`'s multiprocess mode asks no collectors: use `BanyanMetrics` there. A registry takes
+    one of these, and refuses a second one with a `ValueError`.
 
     Args:
         logger: as of `metrics_text`.
@@ -75,8 +78,14 @@ class BanyanCollector:
         self._sources = sources_of(logger)
 
     def describe(self) -> list[Any]:
-        """The metrics without samples, by which a registry refuses a second collector of them."""
-        return [_metric(family) for family in FAMILIES]
+        """The metrics without samples, and `_ONCE`, by which a registry refuses a second collector of them.
+
+        While there is another one, of these a few: the registry's error lists all that it has already.
+        """
+        is_first = not _described - {self}
+        _described.add(self)
+        families = FAMILIES if is_first else FAMILIES[:1]
+        return [SimpleNamespace(name=_ONCE, type="unknown"), *map(_metric, families)]
 
     def collect(self) -> list[Any]:
         """The metrics of this moment."""
@@ -87,6 +96,10 @@ class BanyanCollector:
                 metric.add_metric(labels, value)
             metrics.append(metric)
         return metrics
+
+
+_described: WeakSet[BanyanCollector] = WeakSet()  # only grown and shrunk by single operations of a set
+_ONCE = "a BanyanCollector is registered already; for several loggers: BanyanCollector({'a': one, 'b': two})"
 
 
 def _metric(family: Family) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from ..engine.delivery.stepwise import run
 from ..engine.http.transport import HTTPTransport
 from ..experiments import Experiment, Version, input_hash
 from ..foreign import is_deliberate, trouble, type_name
-from ..logs import warn
+from ..logs import say, warn
 from ..settings import PromptSettings
 from .cache import Found, PromptCache
 from .counters import PromptCounters
@@ -22,6 +23,7 @@ from .fetching import Backend
 from .queries import Endpoint, ExperimentQuery, FetchedPrompt, Implied, PromptQuery, RouteQuery, Sticky
 from .store import Store
 
+MOST_SAID_MISSING = 100  # prompts: names that an application makes up don't fill its log
 INPUT_HASH = "input_hash"
 ROUTED_HERE = {1: "local/1", 2: "local/2"}  # by allocation
 
@@ -51,6 +53,7 @@ class PromptClient:
     ) -> None:
         self._on_trouble = on_trouble
         self._has_warned = {"unrouted": False, "disabled": False}
+        self._said_missing: set[tuple[str, str]] = set()
         self._timeout = settings.prompt_timeout
         self.size = settings.prompt_cache_size
         self._counters = PromptCounters()
@@ -68,8 +71,8 @@ class PromptClient:
         """The prompt as the ladder has it: fresh, stale, from disk, the fallback, None."""
         found = self.cache.get(query, use_cache=use_cache, patient=fallback is UNSET)
         prompt = self.prompt(found, query, fallback)
-        if prompt is None and found is None:
-            self._leave_reason(f"get_prompt({query.name!r})")
+        if prompt is None:
+            self._say_why("get_prompt", query, found, fallback)
         return prompt
 
     async def aget(
@@ -85,9 +88,32 @@ class PromptClient:
             prompt = self.prompt(found, query, UNSET)
             if prompt is None:
                 prompt = await self.afall_back(fallback, query)
-        if prompt is None and found is None:
-            self._leave_reason(f"aget_prompt({query.name!r})")
+        if prompt is None:
+            self._say_why("aget_prompt", query, found, fallback)
         return prompt
+
+    def _say_why(
+        self, call: str, query: PromptQuery, found: Found[FetchedPrompt] | None, fallback: Fallback | Unset
+    ) -> None:
+        """The caller gets None. Who gave a fallback, if only None, knows that there may be no prompt."""
+        if found is None:
+            self._leave_reason(f"{call}({query.name!r})")
+        elif fallback is UNSET:
+            wanted = (("version", query.version), ("label", query.label), ("project", query.project))
+            also = "".join(f", {name} {value!r}" for name, value in wanted if value is not None)
+            what = f"prompt (branch {query.branch!r}{also}). Check the name, `banyan-hp prompts ls`"
+            self._say_missing(f"{call}({query.name!r})", what)
+
+    def _say_missing(self, call: str, what: str) -> None:
+        """The backend has no such thing: said once for each."""
+        if (call, what) in self._said_missing or len(self._said_missing) >= MOST_SAID_MISSING:
+            return
+        self._said_missing.add((call, what))
+        say(
+            logging.WARNING,
+            "%s returns None: %s has no such %s, and whether the key is of the right project",
+            *(call, self._backend.endpoint.base_url, what),
+        )
 
     def _leave_reason(self, call: str) -> None:
         """Nothing is known, because of trouble with the backend."""
@@ -183,6 +209,9 @@ class PromptClient:
             self._leave_reason(f"experiment({experiment_id!r})")
         details = found[0].value if found is not None else None
         if details is None:
+            if found is not None:
+                what = "experiment. Check the id, `banyan-hp experiments ls`"
+                self._say_missing(f"experiment({experiment_id!r})", what)
             return None
         default = PromptQuery(details.prompt_name, None, details.branch, details.project, ())
         value = sticky_values.get(details.sticky_type)

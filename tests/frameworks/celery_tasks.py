@@ -27,7 +27,8 @@ def _log(word: str, output: str) -> None:
 
 @app.task(name="log")
 def log(word: Any, before: Any = None) -> Any:
-    """Log one record; `before` is what a task before it in a chain has returned."""
+    """Log one record; `before` is what a task before it in a chain has returned, in a chord's end a list."""
+    word, before = (before, word) if isinstance(word, list) else (word, before)
     _log(str(word), str(before))
     return word
 

@@ -101,6 +101,13 @@ def send_everything(pool: str, app: celery.Celery) -> None:
         (one | tasks.log.s(f"{pool} chain").set(**queue) | two).apply_async()
     with banyan.context(user_id=f"{pool} group"):
         celery.group(tasks.log.s(f"{pool} group").set(**queue) for _ in range(2)).apply_async()
+    with banyan.context(user_id=f"{pool} chord"):
+        several = [tasks.log.s(f"{pool} chord").set(**queue) for _ in range(3)]
+        celery.chord(several)(tasks.log.s(f"{pool} chord").set(**queue))
+    with banyan.context(user_id=f"{pool} nested"):
+        steps = (tasks.log.s(f"{pool} nested").set(**queue) for _ in range(2))
+        both = celery.group(steps) | tasks.log.s(f"{pool} nested").set(**queue)
+        celery.group(both, tasks.log.s(f"{pool} nested").set(**queue)).apply_async()
     with banyan.context(user_id=f"{pool} eta"):
         tasks.log.apply_async((f"{pool} eta",), countdown=0.1, **queue)
     with banyan.context(user_id=f"{pool} again"):
@@ -116,13 +123,13 @@ def send_everything(pool: str, app: celery.Celery) -> None:
     old.close()
 
 
-RECORDS = 20 + 3 + 2 + 1 + 3 + 1 + 1 + 4
+RECORDS = 20 + 3 + 2 + 4 + 4 + 1 + 3 + 1 + 1 + 4
 
 
 def test_each_task_has_the_context_of_its_publisher_and_a_warm_shutdown_delivers_it(
     broker: str, app: celery.Celery, tmp_path: Path
 ) -> None:
-    """In each kind of pool: chains, groups, eta, retries, tasks of tasks, both protocols, no header."""
+    """In each kind of pool: chains, groups, chords, eta, retries, tasks of tasks, both protocols, none."""
     redis = app.backend.client
     with ScriptedServer(batching()) as server, ExitStack() as running:
         workers = [running.enter_context(worker(tmp_path / pool, pool, broker, server.url)) for pool in POOLS]

@@ -114,6 +114,19 @@ def test_both_are_valid_openmetrics(
         assert {family.name for family in families} >= {family.name for family in COUNTERS}
 
 
+def test_a_second_collector_in_a_registry_is_refused_in_a_line(logger: Counting) -> None:
+    """The library's own error would list some hundred names; another registry may have one, too."""
+    registry, other = CollectorRegistry(), CollectorRegistry()
+    registry.register(first := BanyanCollector(logger))
+    with pytest.raises(ValueError, match="a BanyanCollector is registered already") as error:
+        registry.register(BanyanCollector(logger))
+    assert len(str(error.value)) < 300
+    other.register(BanyanCollector(logger))
+    assert generate_latest(other) == generate_latest(registry)
+    registry.unregister(first)
+    registry.register(first)
+
+
 def test_counters_grow_by_what_was_added(
     logger: Counting, registry: CollectorRegistry, metrics: BanyanMetrics
 ) -> None:

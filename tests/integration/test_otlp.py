@@ -251,20 +251,32 @@ def test_scores_wait_with_the_spans_of_their_batch(collector: ScriptedServer, ma
     assert (stats["logs_queued"], stats["logs_sent"]) == (8, 8)
 
 
-def test_a_collector_without_logs_keeps_taking_spans(collector: ScriptedServer, make: Make) -> None:
-    """The scores are quarantined once spans are taken."""
+def test_a_collector_without_logs_keeps_taking_spans(
+    collector: ScriptedServer, make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The scores wait on disk, which one line says; a later process sends them to a collector that has it."""
     collector.handler = lambda request: Reply(404 if request.path == "/v1/logs" else 200)
     logger = make(flush_interval=30)
     for number in range(12):
         logger.log_prompt("", "", metadata=SCORE, record_id=f"s{number}")
         logger.log_prompt("q", "a", record_id=f"r{number}")
     for _ in range(3):
-        logger.flush(timeout=2)
+        assert not logger.flush(timeout=20)
         logger.log_prompt("q", "a")
-    logger.flush(timeout=5)
+    logger.flush(timeout=20)
     stats = logger.get_stats()
-    assert stats["logs_sent"] == 15
-    assert stats["logs_quarantined"] + stats["logs_spooled"] == 12
+    assert (stats["logs_sent"], stats["logs_spooled"], stats["logs_quarantined"]) == (15, 12, 0)
+    assert [each.path for each in collector.requests].count("/v1/logs") == 1
+    (line,) = [each for each in caplog.messages if "/v1/logs" in each]
+    assert f"POST {collector.url}/v1/logs: status 404" in line
+    health = logger.health()
+    assert (health["status"], health["state"]) == ("degraded", "online")
+    assert "the collector takes no scores" in health["reasons"][0]
+    logger.shutdown(timeout=5)
+    collector.handler = lambda _: Reply(200)
+    make().flush(timeout=20)
+    sent = [score for each in collector.requests[-1:] for score in log_records_in(parsed(each))]
+    assert sorted(attributes(each)["banyan.record.id"] for each in sent) == sorted(f"s{n}" for n in range(12))
 
 
 def test_logs_may_have_a_host_of_their_own(

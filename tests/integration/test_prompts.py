@@ -184,6 +184,27 @@ def test_aget_prompt_keeps_the_promises_of_get_prompt(
 ASK = "print([getattr(make().get_prompt('p', sticky_context=%r), 'source', None)])"
 
 
+def test_a_prompt_that_is_not_there_is_said_once(
+    make_logger: MakeLogger, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each name, with what to check, and of 100 names at most; who gives a fallback knows what he does."""
+    server.handler = always(Reply(404, b'{"error": "prompt not found"}'))
+    logger = make_logger(server.url, prompt_cache_size=10)
+    for _ in range(3):
+        assert logger.get_prompt("nope") is None
+        assert asyncio.run(logger.aget_prompt("nope", branch="next")) is None
+        assert logger.get_prompt("optional", fallback=None) is None
+    first, second = [line for line in caplog.messages if "returns None" in line]
+    assert first.startswith(
+        f"get_prompt('nope') returns None: {server.url} has no such prompt (branch 'main')."
+    )
+    assert "banyan-hp prompts ls" in first
+    assert second.startswith("aget_prompt('nope')")
+    for number in range(120):
+        logger.get_prompt(f"made-up-{number}")
+    assert len([line for line in caplog.messages if "returns None" in line]) == 100
+
+
 def test_the_last_known_good_survives_a_restart_under_its_own_key_only(tmp_path: Path) -> None:
     """Another process has it from disk; with another key there is nothing, and no file names the key."""
     with ScriptedServer(always(HELLO)) as server:

@@ -15,6 +15,7 @@ from banyan_hp.engine.delivery.queue import Queue
 from banyan_hp.engine.delivery.scheduler import Scheduler
 from banyan_hp.engine.delivery.waiters import Waiting
 from banyan_hp.engine.delivery.worker import Worker
+from banyan_hp.engine.destination import Destination
 from banyan_hp.engine.engine import Engine
 from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.http.transport import NoResponse, Request
@@ -117,6 +118,7 @@ class SteppedEngine(Engine):
         spool_dir: Path | None = None,
         *,
         key: str = "psk_test",
+        destination: Destination | None = None,
         **options: Any,
     ):
         self.backend = backend
@@ -129,7 +131,7 @@ class SteppedEngine(Engine):
             **options,
         }
         super().__init__(
-            BanyanDestination(URL, key, None),
+            destination or BanyanDestination(URL, key, None),
             Settings(background_thread=False, **options),
             clock=clock,
             transport=lambda _destination, _settings: backend,

@@ -98,6 +98,8 @@ def _say(experiment: Mapping[str, Any], arguments: Namespace, *, before: object)
         return
     was = f", was {before}" if before is not None else ""
     say(f"{experiment.get('experiment_id')} is {experiment.get('status')}{was}: {_shares(experiment)}")
+    for warning in experiment.get("warnings", ()):
+        say(f"note: {warning}")
 
 
 def _row(experiment: Mapping[str, Any]) -> tuple[str, ...]:

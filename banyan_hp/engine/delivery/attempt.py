@@ -57,6 +57,7 @@ class Attempt(NamedTuple):
     began: float  # on the monotonic clock
     verdicts: list[Verdict]  # one for each record of the group, or one for all of them
     base_url: str  # of the destination
+    was_sent: bool = True
 
     @property
     def is_to_be_bisected(self) -> bool:
@@ -81,7 +82,7 @@ class Sender:
     def __init__(self, shared: Shared, destination: Destination, transport: Transport) -> None:
         self._lock, self._clock, ledger, policies, _ = shared
         self._counters = ledger.counters
-        self._breaker, self._batch_support, self._concurrency, self._suspects = policies
+        self._breaker, self._batch_support, self._concurrency, self._suspects, self._endpoints = policies
         self._destination = destination
         self.transport = transport
         self._key_good_until = float("-inf")
@@ -126,12 +127,23 @@ class Sender:
         """Send the request. What the response says about each record is noted there, too."""
         self._count_attempt(group)
         began = self._clock.monotonic()
+        if self._endpoints.any_missing:
+            with self._lock:
+                known = self._endpoints.not_before(request.url, began)
+            if known is not None:
+                return self._not_sent(group, request, began, known)
         verdicts = self._verdicts(request, group, mode)
         if request.goes_compressed:
             verdicts = self._plain_if_refused(request, verdicts, group, mode)
         if not all_delivered(verdicts):
             verdicts = self._corrected(verdicts, group, mode.deadline)
         return Attempt(group, request, began, verdicts, self._destination.base_url)
+
+    def _not_sent(self, group: Group, request: Request, began: float, known: Verdict) -> Attempt:
+        """It would come to what came of another one shortly before."""
+        verdicts = [known] * len(group)
+        _note(group, verdicts)
+        return Attempt(group, request, began, verdicts, self._destination.base_url, was_sent=False)
 
     def _count_attempt(self, group: Group) -> None:
         again = any(map(_ATTEMPTS, group))

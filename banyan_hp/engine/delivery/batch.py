@@ -9,7 +9,7 @@ from ... import logs
 from ..http.transport import Request
 from ..records.record import Record
 from .attempt import ENVELOPE_BYTES, Attempt, Group, Mode, Sender, bytes_of
-from .consequences import Consequences, is_refused
+from .consequences import Consequences, is_refused, lacks_endpoint
 from .prepare import Preparer
 from .settlement import Settlement
 from .shared import Shared
@@ -22,7 +22,7 @@ class Delivery:
         self, shared: Shared, sender: Sender, settlement: Settlement, preparer: Preparer, max_batch_bytes: int
     ) -> None:
         self._lock = shared.lock
-        self._breaker, self._batch_support, _, _ = shared.policies
+        self._breaker, self._batch_support, _, _, _ = shared.policies
         self._sender = sender
         self.ask_for_batches = sender.ask_for_batches
         self._consequences = Consequences(shared, settlement)
@@ -55,7 +55,7 @@ class Delivery:
 
     def _ends_here(self, failed: Group) -> bool:
         """Whether the destination is to blame, so that nothing more is sent now."""
-        return self._breaker.refusing or any(not is_refused(record) for record in failed)
+        return self._breaker.refusing or any(not (is_refused(r) or lacks_endpoint(r)) for r in failed)
 
     def _deliver_together(self, records: Sequence[Record], mode: Mode) -> Group:
         """Records that one request can carry, as they are known so far."""
@@ -120,7 +120,8 @@ class Delivery:
 
     def _send(self, group: Group, mode: Mode, request: Request) -> Attempt:
         attempt = self._sender.attempt(group, mode, request)
-        self._consequences.for_destination(attempt, in_batches=mode.batches)
+        if attempt.was_sent:
+            self._consequences.for_destination(attempt, in_batches=mode.batches)
         return attempt
 
 

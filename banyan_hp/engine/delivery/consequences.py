@@ -26,6 +26,10 @@ _TROUBLE = {
     "misconfigured": "the base URL or the account is wrong; records are kept until it is right: %s",
     "offline": "the backend can't be reached, or fails; records are kept and sent when it is back: %s",
 }
+_NO_ENDPOINT = (
+    "nothing takes records there: %s. What belongs there is kept until something does; all else is sent. "
+    "health() says more"
+)
 
 
 class Consequences:
@@ -34,7 +38,7 @@ class Consequences:
     def __init__(self, shared: Shared, settlement: Settlement) -> None:
         self._lock, self._clock, ledger, policies, self._watchers = shared
         self._counters = ledger.counters
-        self._breaker, self._batch_support, _, self._suspects = policies
+        self._breaker, self._batch_support, _, self._suspects, self._endpoints = policies
         self._settlement = settlement
         self._said = ""  # the trouble that was reported last, until the destination takes a record again
 
@@ -58,6 +62,8 @@ class Consequences:
         if Outcome.TOO_LARGE in outcomes and attempt.whole:
             with self._lock:
                 self._make_batches_smaller(attempt)
+        if Outcome.NO_ENDPOINT in outcomes:
+            self._lacks_endpoint(attempt)
         for failure in _FAILURES:
             if failure in outcomes:
                 worst = next(verdict for verdict in attempt.verdicts if verdict.outcome is failure)
@@ -65,6 +71,8 @@ class Consequences:
 
     def _works(self, attempt: Attempt) -> None:
         """The destination read the records and threw all of them away: it is well."""
+        if self._endpoints.any_missing:
+            self._endpoint_works(attempt.request.url)
         with self._lock:
             is_back = self._breaker.succeed(self._clock.monotonic())
         if is_back:
@@ -73,6 +81,8 @@ class Consequences:
 
     def _accepted(self, attempt: Attempt) -> None:
         """The destination works, and that says something about the records that it did not accept."""
+        if self._endpoints.any_missing:
+            self._endpoint_works(attempt.request.url)
         group = attempt.group
         with self._lock:
             now = self._clock.monotonic()
@@ -91,6 +101,24 @@ class Consequences:
             elif record.term is Term.SPOOLED:  # else a thread is trying it
                 with self._lock:
                     self._suspects.isolate(record, now)
+
+    def _lacks_endpoint(self, attempt: Attempt) -> None:
+        """Nothing takes what this request holds; that says nothing of other requests."""
+        verdict, url = attempt.verdicts[0], attempt.request.url
+        with self._lock:
+            self._counters.attempts_failed += 1
+            is_new = self._endpoints.missing(url, verdict, self._clock.monotonic())
+        self._report_failure(verdict, attempt)
+        if is_new:
+            warn(f"no endpoint {url}", _NO_ENDPOINT, _without_words(verdict, attempt))
+
+    def _endpoint_works(self, url: str) -> None:
+        """What was set aside for it may go."""
+        with self._lock:
+            is_new = self._endpoints.found(url)
+        if is_new:
+            self._settlement.bring_back()
+            say(logging.INFO, "%s takes records now", url)
 
     def _failed(self, verdict: Verdict, attempt: Attempt) -> None:
         with self._lock:
@@ -208,6 +236,11 @@ def _without_words(verdict: Verdict, attempt: Attempt) -> str:
     if verdict.status is None and verdict.reason in ("no_connection", "timeout"):
         why = verdict.detail
     return f"{attempt.request.method} {attempt.request.url}: {why}"
+
+
+def lacks_endpoint(record: Record) -> bool:
+    """Whether the last attempt found that nothing takes records of its kind."""
+    return record.verdict is not None and record.verdict.outcome is Outcome.NO_ENDPOINT
 
 
 def is_refused(record: Record) -> bool:

@@ -37,7 +37,7 @@ class Retries:
     def __init__(self, shared: Shared, settings: Settings) -> None:
         self._lock = shared.lock
         self._settings = settings
-        self._breaker, _, _, self._suspects = shared.policies
+        self._breaker, _, _, self._suspects, _ = shared.policies
         self._groups: list[_Retry] = []
 
     def __len__(self) -> int:
@@ -138,7 +138,7 @@ class Backlog:
         if only is None or not self._spool.backlog:
             return self._spool.backlog
         in_memory_too = self._suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
-        return self._own[Term.SPOOLED] > in_memory_too
+        return self._own[Term.SPOOLED] > in_memory_too + self._spool.count_aside(own_only=True)
 
     def begin_to_read(self, only: Book | None, *, several: bool) -> ReadBack:
         """The task whose records come to `add`."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..policy.endpoints import MOST_IN_MEMORY
 from ..policy.suspects import POISON
 from ..records.ledger import Term
 from ..records.record import Record
 from ..spool.reader import Replayed
 from ..sync import WakeUp
 from .batch import Delivery
+from .consequences import lacks_endpoint
 from .final_write import Job
 from .inbox import Inbox
 from .prepare import Preparer
@@ -36,7 +38,7 @@ class TaskRunner:
         final_write: Job,
     ) -> None:
         self._lock, self._clock, self._ledger, policies, self._watchers = shared
-        self._breaker, self._batch_support, self._concurrency, _ = policies
+        self._breaker, self._batch_support, self._concurrency, _, self._endpoints = policies
         self._scheduler = scheduler
         self._inbox = inbox
         self._delivery = delivery
@@ -106,12 +108,15 @@ class TaskRunner:
             self._delivery.ask_for_batches(deadline)
         elif self._spool is not None and isinstance(task, OpenSpool):
             self._spool.open()
+            self._ask_for_endpoints()
             self._watchers.wake()  # waiters for a backlog look whether there is one
         elif self._spool is not None and isinstance(task, SyncSpool):
             self._spool.sync()
 
     def _send(self, task: Send, deadline: float) -> None:
         left = self._delivery.deliver(task.records, deadline)
+        if left and self._endpoints.any_missing:
+            left = self._without_set_aside(left)
         if left:
             others = self._without_suspects(left)
             if others and self._are_better_on_disk(others):
@@ -124,6 +129,22 @@ class TaskRunner:
         if suspects:
             self._settlement.isolate(self._preparer.writable(suspects))
         return [record for record in records if record not in suspects]
+
+    def _without_set_aside(self, records: list[Record]) -> list[Record]:
+        """Those whose endpoint is there. The others wait on disk; without one, a few wait in memory."""
+        aside = [record for record in records if lacks_endpoint(record)]
+        failed = self._settlement.spooled(self._preparer.writable(aside), aside=True)
+        with self._lock:
+            room = MOST_IN_MEMORY - sum(map(lacks_endpoint, self._scheduler.retries.records()))
+        self._settlement.dropped(failed[max(0, room) :], "queue_full")
+        return [record for record in records if not lacks_endpoint(record)]
+
+    def _ask_for_endpoints(self) -> None:
+        """One record that is set aside finds out whether its endpoint is there now."""
+        with self._lock:
+            is_due = self._endpoints.is_due(self._clock.monotonic())
+        if is_due:
+            self._settlement.bring_back(1)
 
     def _spill(self, records: list[Record]) -> None:
         on_disk = [record for record in records if record.place is not None]  # they stay there as they are

@@ -44,7 +44,7 @@ class Scheduler:
         self._settings = settings
         self._full_batch = (settings.batch_size, settings.max_batch_bytes)
         self._queue = queue
-        self._breaker, self._batch_support, self._concurrency, self.suspects = policies
+        self._breaker, self._batch_support, self._concurrency, self.suspects, _ = policies
         self._spool = spool
         self.retries = Retries(shared, settings)
         self.backlog = Backlog(shared, spool)

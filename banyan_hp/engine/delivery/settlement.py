@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from operator import attrgetter
 from typing import Any
 
@@ -22,6 +23,7 @@ from .callbacks import Notices
 from .shared import Shared
 
 _EPOCH: Callable[[Record], Any] = attrgetter("epoch")
+Release = Callable[[list[Record]], None]
 _PLACE, _TERM = attrgetter("place"), attrgetter("term")
 _KEPT = {
     True: "it is in the quarantine, see `banyan-hp spool quarantine show`",
@@ -140,8 +142,12 @@ class Settlement:
 
     # -- disk -------------------------------------------------------------------------------------------
 
-    def spooled(self, records: Sequence[Record], *, in_order: bool = True) -> list[Record]:
+    def spooled(
+        self, records: Sequence[Record], *, in_order: bool = True, aside: bool = False
+    ) -> list[Record]:
         """Leave encoded records to the disk. Returns those that the disk did not take, unclaimed again.
+
+        `in_order` and `aside`: see `Spool.release`.
 
         Chunk by chunk: where the disk's cap is reached, what is written first can make room for the rest. A
         record that is longer than the cap is dropped: no room could be made for it.
@@ -154,11 +160,12 @@ class Settlement:
             if too_long:
                 self.dropped(too_long, "spool_full")
             chunks = spool.chunks(records)
-            failed = [record for chunk in chunks for record in self._spooled(spool, chunk, in_order=in_order)]
+            release = partial(spool.release, in_order=in_order, aside=aside)
+            failed = [record for chunk in chunks for record in self._spooled(spool, chunk, release)]
         self._watchers.wake()
         return failed
 
-    def _spooled(self, spool: Spool, records: Sequence[Record], *, in_order: bool) -> list[Record]:
+    def _spooled(self, spool: Spool, records: Sequence[Record], release: Release) -> list[Record]:
         """One chunk. Interrupted (Ctrl-C), it leaves unclaimed what is not accounted for: try it again.
 
         What is accounted for is released, interrupted or not: until then this process does not read it back.
@@ -180,9 +187,14 @@ class Settlement:
             with self._lock:
                 for record in mine:
                     record.claimed = record.settled
-            spool.release([record for record in kept if record.settled], in_order=in_order)
+            release([record for record in kept if record.settled])
         self._notify(kept)
         return failed
+
+    def bring_back(self, most: int | None = None) -> None:
+        """Have this many of the records that are set aside sent, or all."""
+        if self.spool is not None:
+            self.spool.bring_back(most)
 
     def isolate(self, records: Sequence[Record]) -> None:
         """Suspects wait for their next attempt in memory and, where there is one, on disk."""

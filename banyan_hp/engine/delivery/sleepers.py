@@ -29,7 +29,7 @@ class Sleepers:
     def __init__(self, shared: Shared, queue: Queue, spool: Spool | None) -> None:
         self._lock = shared.lock
         self._queue = queue
-        _, self._batch_support, self._concurrency, _ = shared.policies
+        _, self._batch_support, self._concurrency, _, _ = shared.policies
         self._spool = spool
         self._watch: WakeUp | None = None
         self.idle: list[WakeUp] = []

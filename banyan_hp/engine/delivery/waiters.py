@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..records.record import Record, Waiter
-from ..spool.spool import Mark
+from ..spool.held_segments import Mark
 from ..sync import EngineLock, WakeUp, releases_on_error
 from .scheduler import Scheduler
 from .settlement import Settlement
@@ -204,19 +204,25 @@ class Waiting:
 
     def mark(self) -> Mark:
         """The end of what this process has on disk so far."""
-        return self._spool.mark() if self._spool is not None else []
+        return self._spool.mark() if self._spool is not None else Mark()
 
-    def on_disk(self, mark: Mark) -> int:
-        """How many of the records before `mark` are still to be sent."""
-        return self._spool.unacknowledged(mark) if self._spool is not None else 0
+    @staticmethod
+    def on_disk(mark: Mark) -> int:
+        """How many of the records before `mark` are not delivered."""
+        return mark.unacknowledged()
+
+    @staticmethod
+    def to_send(mark: Mark) -> int:
+        """The same, without those that are set aside."""
+        return mark.unacknowledged() - mark.set_aside()
 
     def to_wait_for(self, mark: Mark) -> int:
         """The same, without those that fail on their own and are not to be tried for a while."""
-        left = self.on_disk(mark)
-        if self._spool is None or not left:
-            return left
+        left = self.to_send(mark)
+        if not left:
+            return 0
         isolated = self._scheduler.suspects.isolated_places(self.clock.monotonic())
-        return left - self._spool.before(mark, isolated)
+        return left - mark.has(isolated)
 
 
 class Until:

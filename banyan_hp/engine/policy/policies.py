@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .batch_support import BatchSupport
 from .circuit_breaker import CircuitBreaker
 from .concurrency_limit import ConcurrencyLimit
+from .endpoints import Endpoints
 from .suspects import Suspects
 
 
@@ -17,3 +18,4 @@ class Policies(NamedTuple):
     batch_support: BatchSupport
     concurrency: ConcurrencyLimit
     suspects: Suspects
+    endpoints: Endpoints

@@ -13,6 +13,7 @@ class Outcome(enum.Enum):
     RETRY = "retry"  # the destination fails
     HOLD_AUTH = "auth_error"  # the credentials are wrong
     HOLD_CONFIG = "misconfigured"  # the base URL or the account is wrong
+    NO_ENDPOINT = "no_endpoint"  # nothing takes records of this kind there; it may take others
     REFUSED = "refused"  # this record, or one in this batch
     CONFLICT = "conflict"  # delivered, if an earlier attempt may have stored it; else refused
     TOO_LARGE = "too_large"

@@ -221,7 +221,8 @@ class Adoption:
                 continue
             self._held.hand_back(segment)
             if segment.on_disk_only:
-                self.candidates[segment.path] = segment.size
+                if segment.readable:  # else all is set aside: the next look is soon enough
+                    self.candidates[segment.path] = segment.size
                 self._handed_back.add(segment.path)
                 if segment.path.parent == self._directory.path:
                     self.size += segment.size

@@ -7,11 +7,13 @@ list locks itself without it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
+from ..records.record import Place
 from .disk import Disk
-from .index import ACKNOWLEDGED
+from .index import ACKNOWLEDGED, SET_ASIDE
 from .lease import Register
 from .segment import Segment
 
@@ -49,9 +51,16 @@ class HeldSegments:
             self.being_leased.difference_update(registered)
 
     def waiting(self) -> list[Segment]:
-        """Those with records that are on disk only, the oldest first."""
+        """Those with records that are to be read, the oldest first."""
         self._lock.assert_held()
-        return sorted((segment for segment in self.segments if segment.on_disk_only), key=by_age)
+        return sorted((segment for segment in self.segments if segment.readable), key=by_age)
+
+    def bring_back(self, most: int | None) -> None:
+        """Have this many of the records that are set aside read again, the oldest first; None: all."""
+        self._lock.assert_held()
+        for segment in sorted(self.segments, key=by_age):
+            brought = segment.bring_back(most)
+            most = None if most is None else most - brought
 
     def idle(self) -> list[Segment]:
         """Finished segments of which no record is in hand, the oldest first."""
@@ -148,3 +157,28 @@ class HeldSegments:
 def by_age(segment: Segment) -> str:
     """Names begin with the time of creation: their order is the segments' age."""
     return segment.path.name
+
+
+class Mark(NamedTuple):
+    """The end of what a process had on disk at one moment: its segments, and how many records each had.
+
+    Takes no lock.
+    """
+
+    ends: tuple[tuple[Segment, int], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.ends)
+
+    def unacknowledged(self) -> int:
+        """How many of the records before it are not acknowledged."""
+        return sum(count - segment.states[:count].count(ACKNOWLEDGED) for segment, count in self.ends)
+
+    def set_aside(self) -> int:
+        """How many of the records before it are set aside."""
+        return sum(segment.states[:count].count(SET_ASIDE) for segment, count in self.ends)
+
+    def has(self, places: Iterable[Place]) -> int:
+        """How many of the places are before it."""
+        ends = dict(self.ends)
+        return sum(place.number < ends.get(place.segment, 0) for place in places)

@@ -12,8 +12,8 @@ from .lines import Content, has_right_crc, is_body, parse_line
 
 Ranges = list[tuple[int, int]]  # numbers, each range with its last one
 
-ON_DISK_ONLY, IN_MEMORY, ACKNOWLEDGED = 0, 1, 2
-_MISSING = 3
+ON_DISK_ONLY, IN_MEMORY, ACKNOWLEDGED, SET_ASIDE = 0, 1, 2, 3
+_MISSING = 4
 
 
 class OutOfOrder(NamedTuple):

@@ -37,10 +37,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ...files import open_file, read_file
-from .index import ACKNOWLEDGED, IN_MEMORY, ON_DISK_ONLY, Index, Ranges, read_index
+from .index import ACKNOWLEDGED, IN_MEMORY, ON_DISK_ONLY, SET_ASIDE, Index, Ranges, read_index
 from .layout import created_at
 from .lines import Content
 
+_ON_DISK = (ON_DISK_ONLY, SET_ASIDE)
 _LONGEST = 64 * 1024 * 1024  # bytes of an ack log that are read; entries beyond count for nothing
 _RANGE = rb"\d{1,18}(?:-\d{1,18})?"
 _ENTRY = re.compile(rb"^([0-9a-f]{8}) (@?)(%b(?:,%b)*)$" % (_RANGE, _RANGE), re.MULTILINE)
@@ -109,8 +110,8 @@ def _parsed(text: bytes) -> Ranges:
 
 
 class Segment:
-    """A segment, and for each of its records one of three states: `ON_DISK_ONLY`, `IN_MEMORY` too, or
-    `ACKNOWLEDGED`. What touches the files raises `OSError`.
+    """A segment, and for each of its records a state: `ON_DISK_ONLY`, `IN_MEMORY` too, `ACKNOWLEDGED`, or
+    `SET_ASIDE`, which is on disk only and not to be read for now. What touches the files raises `OSError`.
     """
 
     def __init__(self, path: Path, *, own: bool, fd: int = -1, size: int = 0) -> None:
@@ -120,8 +121,9 @@ class Segment:
         self.size = size
         self.made_at = 0.0  # on this process's monotonic clock; its age counts from then
         self.states = bytearray()
-        self.on_disk_only = 0  # how many records are in that state
-        self.unacknowledged = 0  # how many are in one of the other two
+        self.on_disk_only = 0  # how many records are in that state, or set aside
+        self.set_aside = 0  # how many of these are
+        self.unacknowledged = 0  # how many are not acknowledged
         self.left_raw = 0  # how many are not to be sent by us, see `leave_raw`
         self.cursor = 0  # the offset from which on it is to be read
         self.torn = False  # a write failed half-way: nothing more is to be written to it
@@ -218,11 +220,33 @@ class Segment:
     def set_state(self, number: int, state: int) -> None:
         before = self.states[number]
         self.states[number] = state
-        self.on_disk_only += (state == ON_DISK_ONLY) - (before == ON_DISK_ONLY)
+        self.on_disk_only += (state in _ON_DISK) - (before in _ON_DISK)
+        self.set_aside += (state == SET_ASIDE) - (before == SET_ASIDE)
         self.unacknowledged += (state != ACKNOWLEDGED) - (before != ACKNOWLEDGED)
 
+    def bring_back(self, most: int | None) -> int:
+        """Have this many of those that are set aside read again. Returns how many there were."""
+        if not self.set_aside:
+            return 0
+        numbers = [number for number, state in enumerate(self.states) if state == SET_ASIDE][:most]
+        for number in numbers:
+            self.set_state(number, ON_DISK_ONLY)
+        self.cursor = 0 if numbers else self.cursor
+        return len(numbers)
+
     def is_on_disk_only(self, number: int) -> bool:
+        """Whether it is to be read."""
         return number < len(self.states) and self.states[number] == ON_DISK_ONLY
+
+    @property
+    def readable(self) -> int:
+        """How many are on disk only, and not set aside."""
+        return self.on_disk_only - self.set_aside
+
+    @property
+    def is_left_alone(self) -> bool:
+        """Whether nothing in it is to be sent by us now."""
+        return self.unacknowledged <= self.left_raw + self.set_aside
 
     @property
     def in_hand(self) -> int:
@@ -232,7 +256,7 @@ class Segment:
     def forget(self) -> None:
         """Nothing in here is of interest any more: it counts as acknowledged."""
         self.states = bytearray([ACKNOWLEDGED]) * len(self.states)
-        self.on_disk_only = self.unacknowledged = self.left_raw = 0
+        self.on_disk_only = self.set_aside = self.unacknowledged = self.left_raw = 0
 
     def acknowledge(self, numbers: Iterable[int]) -> None:
         """Note these on disk. A failure costs a repetition after a crash, no more."""

@@ -12,13 +12,14 @@ waited for, and during every `fsync` but that of `fsync="always"` and that of a 
     a record's state in its segment     it is also         what a crash leaves
     IN_MEMORY                           with the engine    the record, sent again by the next process
     ON_DISK_ONLY                        nowhere            the record
+    SET_ASIDE                           nowhere            the record; whoever adopts it sends it
     ACKNOWLEDGED                        delivered, or      nothing, once the ack log says so or the segment is
                                         counted as lost    deleted; until then the record
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,8 +28,8 @@ from ..records.record import Place, Record
 from ..sync import Clock, EngineLock
 from .adoption import HELD_AT_MOST, Adoption
 from .disk import Disk, Observer
-from .held_segments import HeldSegments
-from .index import ACKNOWLEDGED, ON_DISK_ONLY
+from .held_segments import HeldSegments, Mark
+from .index import ON_DISK_ONLY, SET_ASIDE
 from .layout import Address, Directory
 from .lease import delete_leftovers
 from .quarantine import QuarantineWriter
@@ -39,8 +40,6 @@ from .writer import Writer, is_on_disk, length_of
 
 LOOK_SECONDS = 30.0
 FSYNC_INTERVAL = 0.5
-
-Mark = list[tuple[Segment, int]]
 
 
 class SpoolSettings(NamedTuple):
@@ -130,9 +129,9 @@ class Spool:
     def backlog(self) -> bool:
         """Whether there may be something to replay now. Reads a few integers, takes no lock."""
         held = tuple(self._held.segments)
-        if any(segment.on_disk_only for segment in held):
+        if any(segment.readable for segment in held):
             return True
-        in_hand = sum(not segment.own and segment.unacknowledged > segment.left_raw for segment in held)
+        in_hand = sum(not segment.own and not segment.is_left_alone for segment in held)
         return bool(self._adoption.candidates) and in_hand < HELD_AT_MOST
 
     @property
@@ -159,7 +158,7 @@ class Spool:
         """
         with self._lock:
             adoption = self._adoption
-            left = any(s.unacknowledged > s.left_raw for s in self._held.segments if not s.own)
+            left = any(not s.own and not s.is_left_alone for s in self._held.segments)
             return adoption.looked and not (left or adoption.candidates or adoption.under_way)
 
     def look_due_in(self, now: float) -> float:
@@ -267,12 +266,13 @@ class Spool:
         self._disk.report()
         return replayed
 
-    def release(self, records: Sequence[Record], *, in_order: bool = True) -> None:
+    def release(self, records: Sequence[Record], *, in_order: bool = True, aside: bool = False) -> None:
         """These records are no longer in memory, only on disk.
 
         `in_order`: they are read again before younger ones; else only when the rest has been read, and what
-        was adopted need not be held until then.
+        was adopted need not be held until then. `aside`: they are not read again before `bring_back`.
         """
+        state = SET_ASIDE if aside else ON_DISK_ONLY
         places = _places(records)
         with self._lock:
             for record in records:
@@ -280,13 +280,22 @@ class Spool:
                 if place is not None and place.segment.gone:
                     self._disk.lost(place.segment, 1, "removed")
                 elif place is not None:
-                    place.segment.set_state(place.number, ON_DISK_ONLY)
-                    if in_order:
+                    place.segment.set_state(place.number, state)
+                    if in_order and not aside:
                         place.segment.cursor = 0
                 record.with_caller = False  # until here, an interrupted caller has it released again
             if not in_order:
                 self._adoption.hand_back({place.segment for place in places} & set(self._held.segments))
         self._disk.report()
+
+    def bring_back(self, most: int | None = None) -> None:
+        """Have what is set aside read back again: this many of the oldest ones, or all."""
+        with self._lock:
+            self._held.bring_back(most)
+
+    def count_aside(self, *, own_only: bool = False) -> int:
+        """How many records are set aside. Takes no lock."""
+        return sum(each.set_aside for each in tuple(self._held.segments) if each.own or not own_only)
 
     def acknowledge(self, records: Sequence[Record]) -> None:
         """These records need not be sent any more. Never raises."""
@@ -303,17 +312,8 @@ class Spool:
     def mark(self) -> Mark:
         """The end of what this process has written so far."""
         with self._lock:
-            return [(segment, len(segment.states)) for segment in self._held.segments if segment.own]
-
-    def unacknowledged(self, mark: Mark) -> int:
-        """How many of the records before `mark` are not acknowledged. Takes no lock."""
-        return sum(count - segment.states[:count].count(ACKNOWLEDGED) for segment, count in mark)
-
-    @staticmethod
-    def before(mark: Mark, places: Iterable[Place]) -> int:
-        """How many of the places are before `mark`."""
-        ends = dict(mark)
-        return sum(place.number < ends.get(place.segment, 0) for place in places)
+            own = [segment for segment in self._held.segments if segment.own]
+            return Mark(tuple((segment, len(segment.states)) for segment in own))
 
     # -- quarantine -------------------------------------------------------------------------------------
 

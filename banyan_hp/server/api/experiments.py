@@ -30,6 +30,7 @@ from ..store.experiments import (
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
 from . import prompt_response_models
 from .auth import Administering, Caller, Callers, Ingesting, Reading, refuse_other_project
+from .experiment_checks import checked, warnings_about
 from .forms import configuration, prompt_as_json
 from .models import Json as JsonObject
 from .models import Name, Query, Strict, Words, inconsistent, shown
@@ -199,13 +200,13 @@ def listed(query: Annotated[Listed, FromQuery()], caller: Reading, backend: Back
     return Json({"experiments": shown_all})
 
 
-@router.post(_EVERY, status_code=201, response_model=prompt_response_models.ShownExperiment)
+@router.post(_EVERY, status_code=201, response_model=prompt_response_models.StoredExperiment)
 def create(body: NewExperiment, caller: Administering, backend: Backend) -> Response:
     """Make an experiment on a prompt."""
     refuse_other_project("project_id", body.project_id, caller)
     experiment = experiment_of(body, caller.project, backend)
     backend.experiments.add(experiment, caller.actor)
-    return _stored(caller, experiment.experiment_id, backend, 201)
+    return _stored(caller, experiment.experiment_id, body, backend, 201)
 
 
 def experiment_of(
@@ -235,7 +236,7 @@ def experiment_of(
         primary_metric=body.primary_metric,
         analysis=_analysis(body, Analysis()),
     )
-    return with_slots(_checked(experiment), before)
+    return with_slots(checked(experiment, before, backend), before)
 
 
 @router.post(f"{_EVERY}/route", response_model=prompt_response_models.RoutedPrompt)
@@ -276,7 +277,7 @@ def details(experiment_id: str, request: Request, caller: Ingesting, backend: Ba
     return tagged(request, _as_json(*_found(caller, experiment_id, backend)))
 
 
-@router.put(_ONE, response_model=prompt_response_models.ShownExperiment | prompt_response_models.DryRun)
+@router.put(_ONE, response_model=prompt_response_models.StoredExperiment | prompt_response_models.DryRun)
 def change(experiment_id: str, body: ExperimentChange, caller: Administering, backend: Backend) -> Response:
     """Change an experiment; users keep their versions as far as the new percentages let them.
 
@@ -290,7 +291,7 @@ def change(experiment_id: str, body: ExperimentChange, caller: Administering, ba
             return Json({**report, "experiment": _as_json(changed, prompt)})
         with suppress(OutdatedError):
             backend.experiments.put(changed, caller.actor, instead_of=experiment)
-            return _stored(caller, experiment_id, backend, 200)
+            return _stored(caller, experiment_id, body, backend, 200)
     raise HTTPException(409, f"experiment {experiment_id!r} is being changed by others; try again")
 
 
@@ -304,7 +305,7 @@ def changed_by(body: ExperimentChange, old: Experiment, prompt: Prompt, backend:
     given["analysis"] = _analysis(body, old.analysis)
     if body.versions is not None:
         given["variants"] = _variants(body.versions, prompt, backend)
-    return with_slots(_checked(replace(old, **given)), old)
+    return with_slots(checked(replace(old, **given), old, backend), old)
 
 
 @router.delete(_ONE, response_model=prompt_response_models.RemovedExperiment)
@@ -359,13 +360,6 @@ def _analysis(body: NewExperiment | ExperimentChange, before: Analysis) -> Analy
     return Analysis.of({**before.as_json(), **given})
 
 
-def _checked(experiment: Experiment) -> Experiment:
-    ids = [each.experiment_version_id for each in experiment.variants]
-    if experiment.control is not None and experiment.control not in ids:
-        raise UnfitError(f"control must be one of {', '.join(ids)}, was {shown(experiment.control)}")
-    return experiment
-
-
 def with_slots(experiment: Experiment, before: Experiment | None) -> Experiment:
     """The same with slots for its percentages, as near as can be to those that it had before."""
     if not experiment.has_slots:
@@ -381,8 +375,13 @@ def with_slots(experiment: Experiment, before: Experiment | None) -> Experiment:
     return replace(experiment, variants=tuple(variants))
 
 
-def _stored(caller: Caller, experiment_id: str, backend: Backend, status: int) -> Response:
-    return Json(_as_json(*_found(caller, experiment_id, backend)), status)
+def _stored(
+    caller: Caller, name: str, body: NewExperiment | ExperimentChange, backend: Backend, status: int
+) -> Response:
+    """The experiment as it is now, with what may be wrong about the metrics that the body names."""
+    experiment, prompt = _found(caller, name, backend)
+    warnings = warnings_about(experiment, backend) if body.guards or body.primary_metric else {}
+    return Json({**_as_json(experiment, prompt), **warnings}, status)
 
 
 def _as_json(experiment: Experiment, prompt: Prompt) -> dict[str, Any]:

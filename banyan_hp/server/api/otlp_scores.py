@@ -69,6 +69,7 @@ def _call_of_span(log: LogRecord) -> str | None:
 
 def _id(log: LogRecord) -> str:
     """Its record's, or one that is the same when it comes again."""
-    own = text(log.attributes.get(semconv.RECORD_ID))
+    is_ours = log.source.scope == semconv.SCOPE  # else the id may have been copied from a span or a request
+    own = text(log.attributes.get(semconv.RECORD_ID)) if is_ours else None
     said = repr((log.trace_id, log.span_id, log.time, sorted(map(str, log.attributes.items()))))
     return own or hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:32]

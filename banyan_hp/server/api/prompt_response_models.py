@@ -146,6 +146,14 @@ class ShownExperiment(Configuration):
     directions: dict[str, Literal["lower", "higher"]]
 
 
+class StoredExperiment(ShownExperiment):
+    """An experiment that was made or changed."""
+
+    warnings: Annotated[
+        list[str], Field(description="sentences, if any: metrics that nothing has measured yet")
+    ] = []
+
+
 class ExperimentList(BaseModel):
     """Experiments."""
 

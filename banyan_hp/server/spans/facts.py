@@ -9,6 +9,7 @@ from typing import Any
 
 from ... import semconv
 from ..otlp.signals import ERROR
+from ..store.spans import record_of
 from .attributes import (
     Attributes,
     first,
@@ -112,8 +113,9 @@ def facts_of(span: Told) -> Facts:
     usage, said = usage_of(attributes), output_of(attributes, events)
     asked = input_of(attributes, events)
     failed = _error(span, answered=usage.known or bool(said))
+    record = record_of(span.span_id, attributes)
     return Facts(
-        role=role_of(attributes),
+        role=role_of(attributes, own=record is not None),
         operation=text(attributes.get(semconv.OPERATION)),
         provider=_provider(attributes),
         model=_model(attributes, (*semconv.RESPONSE_MODELS, *semconv.REQUEST_MODELS)),
@@ -130,7 +132,7 @@ def facts_of(span: Told) -> Facts:
         input=asked,
         output=said,
         parameters=dict(_parameters(attributes)),
-        record_id=text(attributes.get(semconv.RECORD_ID)),
+        record_id=text(record),
         question=plain_text([each for each in asked if each.role in ("user", "tool")][-1:]),
         answer=plain_text(said),
     )

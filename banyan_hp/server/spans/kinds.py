@@ -117,11 +117,10 @@ _OF_AGENTS: Mapping[str, Mapping[str, Role]] = {  # logfire's, of OpenAI's agent
 _RECORDS = {semconv.RECORD: Role.CALL, semconv.STEP: Role.STEP}
 
 
-def role_of(attributes: Attributes) -> Role:
-    """What a span with these attributes stands for."""
-    own = _RECORDS.get(str(attributes.get(semconv.RECORD_KIND)))
-    if own is not None:
-        return own
+def role_of(attributes: Attributes, *, own: bool) -> Role:
+    """What a span with these attributes stands for; `own`: it is a record of our own client, or a step."""
+    if own and (kind := _RECORDS.get(str(attributes.get(semconv.RECORD_KIND)))) is not None:
+        return kind
     role = _told(attributes)
     return Role.EMBEDDING if role is Role.CALL and _is_embedding(attributes) else role
 

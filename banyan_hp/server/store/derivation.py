@@ -15,10 +15,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ... import semconv
 from .calls import Call
 from .rows import row_of as row_of_call
-from .spans import LONGEST, SLACK, SOURCE, Derived, Key, Neighbourhood, StoredSpan, processed_id
+from .spans import LONGEST, SLACK, SOURCE, Derived, Key, Neighbourhood, StoredSpan, processed_id, record_of
 
 MOST_TRACES = 2000  # that are looked at together
 ROUNDS = (
@@ -106,8 +105,8 @@ class Proposal:
 def _ids(span: StoredSpan) -> Iterator[str]:
     yield f"{span.trace_id}-{span.span_id}"
     yield processed_id(span.key)
-    record = span.body.get("attributes", {}).get(semconv.RECORD_ID)
-    if isinstance(record, str) and record:
+    record = record_of(span.span_id, span.body.get("attributes", {}))
+    if record is not None:
         yield record
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from hashlib import sha256
 from typing import Any, Protocol
 
+from ... import semconv
 from .calls import Call, Stored
 
 LONGEST = (
@@ -36,6 +38,23 @@ def processed_trace(record_id: str) -> str | None:
     """The trace of the span that a record was made of; None: it was made of none."""
     trace, _, span = record_id.removeprefix(_PROCESSED).partition("-")
     return trace if record_id.startswith(_PROCESSED) and (len(trace), len(span)) == (32, 16) else None
+
+
+def record_of(span_id: str, attributes: Mapping[str, Any]) -> str | None:
+    """The id of the record of our own client that a span is, or is a step of; None: it is no such span.
+
+    The ids of such spans derive from the record's. A span that says otherwise has only been given another
+    one's attributes, as processors do that copy them from span to span.
+    """
+    ident, kind = attributes.get(semconv.RECORD_ID), attributes.get(semconv.RECORD_KIND)
+    if not isinstance(ident, str) or not ident:
+        return None
+    said = f"banyan_hp\0{ident}"
+    part = slice(32, 48)
+    if kind == semconv.STEP:
+        said, part = f"{said}\0step\0{attributes.get(semconv.STEP_NUMBER)}", slice(16)
+    is_own = sha256(said.encode("utf-8", "replace")).hexdigest()[part] == span_id
+    return ident if is_own else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

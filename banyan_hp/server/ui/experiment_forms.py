@@ -15,14 +15,15 @@ from ..analysis.power import ALPHA, POWER, Design, proportions, users_needed
 from ..api.experiments import NewExperiment, experiment_of
 from ..api.state import Backend, Stores
 from ..store.experiments import RUNNING
-from ..store.prompts import DEFAULT_BRANCH, Prompt
+from ..store.prompts import DEFAULT_BRANCH, Prompt, Version
 from .experiments import address
-from .prompts import versions_of
 from .refusals import EXACT, SHARES, RefusedError, number, refusing, shares
 from .rendering import PageRoute, fragment, page, redirect
 from .visitors import Changing, Looking, Visitor
 
 GUARDS = 3  # that the form has room for
+PROMPTS = 100  # that are listed to be chosen from
+VERSIONS = 20  # of the chosen prompt
 _HOUR = 3600
 # Of parts of the body the fields; what is about all shares together is said above the form.
 _FIELDS = {
@@ -36,10 +37,34 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
 @router.get("/experiments-new")
-def form(request: Request, visitor: Looking, backend: Backend, prompt: str | None = None) -> Response:
-    """The form: first which prompt, then all the rest."""
-    chosen = backend.prompts.get(visitor.caller.project, prompt) if prompt else None
+def form(
+    request: Request,
+    visitor: Looking,
+    backend: Backend,
+    prompt: str | None = None,
+    name: str | None = None,
+    branch: str | None = None,
+) -> Response:
+    """The form: first which prompt, by its id, or its name where too many are there; then the rest."""
+    project = visitor.caller.project
+    if name and name.strip():
+        chosen = backend.prompts.find(project, name.strip(), branch or DEFAULT_BRANCH)
+        lacking = None if chosen is not None else _no_prompt(name.strip(), branch or DEFAULT_BRANCH)
+        return _page(request, visitor, backend, chosen, {}, lacking)
+    chosen = backend.prompts.get(project, prompt) if prompt else None
     return _page(request, visitor, backend, chosen, {}, None)
+
+
+def _no_prompt(name: str, branch: str) -> RefusedError:
+    return RefusedError("name", f"There is no prompt {name!r} on branch {branch!r}.", 404)
+
+
+def _choosable(prompt: Prompt, backend: Stores) -> list[Version]:
+    """The newest versions, and the live one."""
+    found = list(backend.prompts.versions(prompt, limit=VERSIONS, newest=True).items)
+    if prompt.version is not None and prompt.version not in [each.version for each in found]:
+        found += filter(None, (backend.prompts.version(prompt, prompt.version),))
+    return found
 
 
 def _page(
@@ -56,6 +81,8 @@ def _page(
         needed = _needed(request.query_params)
     except RefusedError as error:
         unfit = error
+    listed = backend.prompts.listed(project, limit=PROMPTS)
+    there = [each.prompt for each in listed.items]
     wrong = refused or (unfit if not fragment(request) else None)  # htmx shows no part of a failure
     return page(
         request,
@@ -65,9 +92,11 @@ def _page(
         entered=entered,
         refusal=refused.refusal if refused is not None else None,
         unfit=unfit.refusal if unfit is not None else None,
-        prompts=[each[0] for each in backend.prompts.listed(project).items],
+        prompts=list({each.prompt_id: each for each in (*there, *filter(None, (chosen,)))}.values()),
+        are_all=listed.next is None,
         chosen=chosen,
-        versions=list(reversed(versions_of(chosen, backend))) if chosen is not None else [],
+        versions=_choosable(chosen, backend) if chosen is not None else [],
+        most_versions=VERSIONS,
         metrics=list(BUILT_IN),
         guards=range(1, GUARDS + 1),
         given=dict(request.query_params),
@@ -118,7 +147,7 @@ def _body(fields: Mapping[str, str]) -> dict[str, Any]:
         "primary_metric": metric,
         "directions": {metric: better} if metric and better else None,
         "window_seconds": round(hours * _HOUR) if hours is not None else None,
-        "guards": list(_guards(fields)) or None,
+        "guards": list(guards_in(fields)) or None,
     }
 
 
@@ -131,19 +160,28 @@ def _field_of(fields: Mapping[str, str], name: str, index: int | None) -> str | 
     if name == "versions" and index is not None:
         return EXACT + list(_taking_part(fields))[index]
     if name == "guards" and index is not None:
-        return f"worse.{[each for each in range(1, GUARDS + 1) if _guard(fields, each)][index]}"
+        return guard_field(fields, index)
     return _FIELDS.get(name)
 
 
-def _guards(fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    for index in range(1, GUARDS + 1):
-        if metric := _guard(fields, index):
-            worse = number(fields, f"worse.{index}") or 0.0
-            yield {"metric": metric, "worse_by": worse / 100}
+def guards_in(fields: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The guards of a form, as the API takes them; rows without a metric are none."""
+    for row in _rows(fields):
+        worse = number(fields, f"worse.{row}") or 0.0
+        yield {"metric": fields[f"guard.{row}"].strip(), "worse_by": worse / 100}
 
 
-def _guard(fields: Mapping[str, str], index: int) -> str:
-    return fields.get(f"guard.{index}", "").strip()
+def guard_field(fields: Mapping[str, str], index: int) -> str:
+    """The field beside which is said what is wrong with a guard."""
+    return f"worse.{_rows(fields)[index]}"
+
+
+def _rows(fields: Mapping[str, str]) -> list[str]:
+    return [
+        name.removeprefix("guard.")
+        for name, value in fields.items()
+        if name.startswith("guard.") and value.strip()
+    ]
 
 
 # -- how many users ------------------------------------------------------------------------------------------

@@ -60,16 +60,18 @@ class Looked(Wanted):
 
 @dataclass(frozen=True, slots=True)
 class Entered:
-    """What was entered into the form of the traffic.
+    """What was entered into a form of the page.
 
     Attributes:
         refusal: why it was refused.
         moved: what it would move, where that was asked.
+        form: which: `shares` of the traffic, or `aims`.
     """
 
     fields: Mapping[str, str] = field(default_factory=dict)
     refusal: Refusal | None = None
     moved: Mapping[str, Any] | None = None
+    form: str = "shares"
 
 
 @router.get("/experiments")
@@ -130,6 +132,7 @@ def shown(
         visitor,
         status,
         entered=entered or Entered(),
+        blank=Entered(),
         kept=query.model_dump(include=query.model_fields_set - {"over_time", "metric"}),
         course=courses.drawn(moved(experiment, query, course_of, backend), names),
         drawing=courses,

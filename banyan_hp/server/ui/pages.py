@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from . import (
+    aims,
     calls,
     experiment_forms,
     experiments,
@@ -26,5 +27,5 @@ def add_pages(app: FastAPI) -> None:
     """Add them, and what they load, to the backend's application."""
     app.router.routes.extend(assets_routes())
     everyday = (login, overview, calls, sessions, traces, review, ratings, prompts)
-    for each in (*everyday, experiment_forms, shares, experiments, settings, guide):
+    for each in (*everyday, experiment_forms, shares, aims, experiments, settings, guide):
         app.include_router(each.router)

@@ -182,16 +182,6 @@ def _prompt(prompt_id: str, visitor: Visitor, backend: Stores) -> Prompt:
     return found
 
 
-def versions_of(prompt: Prompt, backend: Stores) -> list[Version]:
-    """All of them, in order of their making."""
-    part = backend.prompts.versions(prompt)
-    found = list(part.items)
-    while part.next is not None:
-        part = backend.prompts.versions(prompt, after=part.next)
-        found += part.items
-    return found
-
-
 def _version(name: str, prompt: Prompt, backend: Stores) -> Version:
     found = backend.prompts.version(prompt, name)
     if found is None:

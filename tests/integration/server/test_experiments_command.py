@@ -36,7 +36,8 @@ def test_an_experiment_is_made_started_paused_and_finished(backend: Backend, run
     """It routes nobody before it is started; the draft is given to those whom it routes."""
     create = ("create", f"e-{name}", "--prompt", name, "--by", "user_id", "--version", "2=100")
     code, said, _ = run(*create, "--control", "2", "--metric", "thumbs")
-    assert (code, said) == (0, f"e-{name} is draft: 2=100 (control)\n")
+    note = "note: No score is called 'thumbs' yet: what goes by it waits for one.\n"
+    assert (code, said) == (0, f"e-{name} is draft: 2=100 (control)\n{note}")
     user = sticky("user_id", "u")
     assert prompt(backend, name, *user).json()["content"] == "One"
     assert run("start", f"e-{name}")[1] == f"e-{name} is running, was draft: 2=100 (control)\n"

@@ -253,12 +253,12 @@ def test_a_page_is_not_a_collectors_response() -> None:
         assert (verdict.outcome, verdict.reason) == (Outcome.HOLD_CONFIG, "bad_answer")
 
 
-def test_a_collector_without_logs_refuses_scores_alone() -> None:
+def test_a_collector_without_logs_has_no_endpoint_for_scores_alone() -> None:
     """MLflow has no such path, Phoenix no such method; spans go on."""
-    for status in (404, 405):
+    for status in (404, 405, 415, 501):
         found = verdicts([score("a"), score("b")], response(status, {"detail": "Not Found"}))
-        assert [each.outcome for each in found] == [Outcome.REFUSED] * 2
-        assert found[0].detail.startswith("it takes no scores: ")
+        assert [each.outcome for each in found] == [Outcome.NO_ENDPOINT] * 2
+        assert found[0].detail.startswith("the collector takes no scores, which go to its logs pipeline: {")
 
 
 def test_a_collector_that_takes_no_json_says_what_to_set() -> None:

@@ -139,3 +139,31 @@ def test_one_process_looks_at_a_time(app: LocalApp, monkeypatch: Patch) -> None:
         assert still is not None
         assert guards(app).look(NOW) == 0
     assert guards(app).look(NOW) == 1
+
+
+def test_a_misspelt_metric_is_refused(app: LocalApp, monkeypatch: Patch) -> None:
+    """Scores have any name: what nothing is called yet may come, but what is nearly a built-in one won't."""
+    make(app, STARTED, monkeypatch, guards=GUARDS)
+    path = f"/api/experiments/{ID}"
+    built_in = "latency, latency_p50, input_tokens, output_tokens, cost, error_rate, output_length"
+    for wrong, meant in (("latency_50", "latency_p50"), ("costs", "cost"), ("Error_Rate", "error_rate")):
+        answer = app.call("PUT", path, {"guards": [*GUARDS, {"metric": wrong, "worse_by": 0.1}]})
+        assert answer.status_code == 422
+        assert answer.json()["error"] == (
+            f"guards[2].metric must be one of {built_in}, or the name of a score, was {wrong!r}, which no "
+            f"score is called (did you mean {meant}?)"
+        )
+    named = {"guards": [{"metric": "tone", "worse_by": 0.1}], "primary_metric": "tone"}
+    said = "No score is called 'tone' yet: what goes by it waits for one."
+    assert app.call("PUT", path, named).json()["warnings"] == [said]
+    score = {
+        "id": "s",
+        "ts": "2026-01-01T00:00:00Z",
+        "body": {"input": "", "output": "", "metadata": {"banyan_hp": COSTS}},
+    }
+    send(app, [score])
+    named = {"guards": [{"metric": "costs", "worse_by": 0.1}], "primary_metric": "cost"}
+    assert "warnings" not in app.call("PUT", path, named).json()
+
+
+COSTS = {"kind": "score", "v": 1, "name": "costs", "value": 1.0, "record_id": "r"}

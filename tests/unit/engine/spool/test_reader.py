@@ -140,11 +140,11 @@ def test_a_mark_shows_what_of_mine_is_not_acknowledged(disk: Disk) -> None:
     written = spooled(spool, 1, 2, 3)
     mark = spool.mark()
     spooled(spool, 4)
-    assert spool.unacknowledged(mark) == 3
+    assert mark.unacknowledged() == 3
     spool.acknowledge(written[:2])
-    assert spool.unacknowledged(mark) == 1
+    assert mark.unacknowledged() == 1
     spool.acknowledge(written[2:])
-    assert spool.unacknowledged(mark) == 0
+    assert mark.unacknowledged() == 0
 
 
 def test_an_older_abandoned_segment_comes_before_our_own(disk: Disk) -> None:

@@ -206,6 +206,14 @@ def test_results_of_evaluations_are_scores(app: LocalApp, told: dict[str, Any], 
     ]
 
 
+def test_a_score_of_others_with_a_borrowed_record_id_is_a_score(app: LocalApp) -> None:
+    """A processor that copies attributes to log records must not make two scores one."""
+    for name in ("quality", "tone"):
+        told = {"name": name, "value": 4.5, "about": "call-1", "id": "call-1"}
+        assert app.send("/v1/logs", evaluation(**told), {"Content-Type": JSON}).text == "{}"
+    assert sorted(each["name"] for each in app.get("/api/scores")["scores"]) == ["quality", "tone"]
+
+
 def tree(app: LocalApp) -> list[dict[str, Any]]:
     answer = app.call("GET", f"/api/traces/{TRACE}")
     spans: list[dict[str, Any]] = answer.json()["spans"] if answer.status_code == 200 else []

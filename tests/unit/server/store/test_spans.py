@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
+from banyan_hp.destinations.spans import spans_of
 from banyan_hp.server.deriving import rule_of
 from banyan_hp.server.prices import bundled
 from banyan_hp.server.store.archive import Archive
@@ -150,8 +151,7 @@ def test_what_is_around_a_call_lends_it_session_and_user(spans: SqlSpans, store:
 
 def test_a_record_of_our_own_counts_once(spans: SqlSpans, store: SqlCalls) -> None:
     """As a span and as what our client sent, in either order: the latter is kept."""
-    own = {"banyan.record.id": "id-1", "banyan.record.kind": "record"}
-    spans.append([span(attributes=own)])
+    spans.append([own_span("id-1")])
     derive(spans)
     assert [(each.id, each.source) for each in store.page(ALL, 5).calls] == [("id-1", "otlp")]
     native = call(1)
@@ -160,6 +160,35 @@ def test_a_record_of_our_own_counts_once(spans: SqlSpans, store: SqlCalls) -> No
     spans.rebuild("p")
     derive(spans)
     assert [(each.id, each.source) for each in store.page(ALL, 5).calls] == [("id-1", "banyan")]
+
+
+def own_span(ident: str, **changes: Any) -> StoredSpan:
+    """As our own client exports a record."""
+    (sent,) = spans_of(ident, NOON.timestamp(), {"input": "q", "output": "a"}, content=True)
+    return span(span_id=sent.span, attributes=OWN | {"banyan.record.id": ident}, **changes)
+
+
+OWN = {"banyan.record.kind": "record"}
+
+
+@pytest.mark.parametrize("kind", ["record", "step"])
+def test_a_borrowed_record_id_hides_no_call(spans: SqlSpans, store: SqlCalls, kind: str) -> None:
+    """Attributes that a processor copied from another span: each call is there, whichever came last."""
+    borrowed = {"banyan.record.id": "id-1", "banyan.record.kind": kind, "banyan.step.number": 1}
+    spans.append([span(2, attributes=borrowed)])
+    derive(spans)
+    assert store.append([call(1)]) == [Stored.NEW]
+    spans.append(
+        [own_span("id-3"), span(4, trace_id="b" * 32, attributes=OWN | {"banyan.record.id": "id-3"})]
+    )
+    derive(spans)
+    spans.append([span(5, trace_id="c" * 32, attributes=borrowed)])
+    derive(spans)
+    spans.rebuild("p")
+    derive(spans)
+    found = {each.id: each.source for each in store.page(ALL, 9).calls}
+    others = {f"{trace * 32}-{number:016x}": "otlp" for trace, number in (("a", 2), ("b", 4), ("c", 5))}
+    assert found == {"id-1": "banyan", "id-3": "otlp", **others}
 
 
 def test_what_our_span_processor_sends_counts_instead_of_its_spans(spans: SqlSpans, store: SqlCalls) -> None:

@@ -78,6 +78,26 @@ def test_a_bad_experiment_is_refused_in_words(
     assert reason in refused.text
 
 
+def test_many_prompts_and_versions_are_not_all_read(
+    app: LocalApp, browser: Browser, monkeypatch: Patch
+) -> None:
+    """The oldest prompts are listed, others are found by name; of versions the newest, and the live one."""
+    monkeypatch.setattr("banyan_hp.server.ui.experiment_forms.PROMPTS", 2)
+    monkeypatch.setattr("banyan_hp.server.ui.experiment_forms.VERSIONS", 2)
+    for name in ("one", "two", "three"):
+        app.call("POST", PROMPTS, {"name": name, "content": "Hi"})
+    for version in ("2", "3", "4"):
+        body = {"name": "three", "version": version, "content": version, "release": False}
+        app.call("POST", f"{PROMPTS}/version", body)
+    offered = browser.get("/experiments-new")
+    assert ("found by its name" in offered.text, "three" in offered.text) == (True, False)
+    fields = browser.get("/experiments-new?name=three").form("/experiments").fields
+    assert fields["prompt_name"] == "three"
+    assert [f"exact.{each}" in fields for each in ("1.0", "2", "3", "4")] == [True, False, True, True]
+    lacking = browser.get("/experiments-new?name=four")
+    assert (lacking.status, "no prompt 'four'" in lacking.text) == (404, True)
+
+
 def test_how_many_users_it_takes(app: LocalApp, browser: Browser) -> None:
     """More for a small effect, for several versions; and for means, by their deviation."""
     form = prompt_of(app)
@@ -224,3 +244,24 @@ def test_readers_change_no_traffic(application: LocalApp, monkeypatch: Patch) ->
     page = reader.get(HERE)
     assert f"{HERE}/shares" not in {form.action for form in page.forms}
     assert reader.post(f"{HERE}/shares", page.form("/logout").fields).status == 403
+
+
+def test_metric_and_guards_are_changed_and_users_keep_their_versions(
+    app: LocalApp, browser: Browser, monkeypatch: Patch
+) -> None:
+    """No segment begins; a row that is emptied is a guard less, and what is refused stays in the form."""
+    made = make(app, STARTED, monkeypatch, guards=[{"metric": "cost", "worse_by": 0.2}])
+    send(app, [called("u", "a")])
+    page = browser.get(HERE)
+    assert page.form(f"{HERE}/aims").fields["worse.1"] == "20"
+    wrong = {"guard.2": "latency_50", "worse.2": "5"}
+    refused = browser.send(page, f"{HERE}/aims", primary_metric="error_rate", **wrong)
+    assert (refused.status, refused.form(f"{HERE}/aims").fields["guard.2"]) == (400, "latency_50")
+    assert "did you mean latency_p50?" in words(refused)
+    assert experiment(app)["guards"] == made["guards"]
+    fields = {"guard.1": "", "guard.2": "latency_p50", "worse.2": "5", "better": "lower"}
+    assert browser.send(page, f"{HERE}/aims", primary_metric="error_rate", **fields).path == HERE
+    now = experiment(app)
+    assert now["guards"] == [{"metric": "latency_p50", "worse_by": 0.05}]
+    assert (now["primary_metric"], now["directions"]) == ("error_rate", {"error_rate": "lower"})
+    assert (now["versions"], len(results(app)["segments"])) == (made["versions"], 1)
