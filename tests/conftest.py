@@ -8,7 +8,7 @@ import random
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from banyan_hp.engine.policy import retry as chance
 from banyan_hp.engine.process import exit as process_exit
 from banyan_hp.engine.process import leftovers
 from banyan_hp.tracking import scopes
+from tests.support.databases import FreshDatabases, PostgresDatabases, SqliteDatabases
 from tests.support.ledger import assert_balanced
 from tests.support.postgres import MISSING, Postgres, programs
 from tests.support.scripted import ScriptedServer
@@ -30,7 +31,8 @@ from tests.support.wheel import build_wheel
 pytest_plugins = ["tests.support.timing"]
 
 MakeLogger = Callable[..., PromptStackLogger]
-NewDatabase = Callable[[], str]
+NewDatabase = FreshDatabases
+MEMORY = Path("/dev/shm")
 
 # A shell has what it runs in the background ignore these, and all that is started there inherits that.
 for signum, usual in ((signal.SIGINT, signal.default_int_handler), (signal.SIGQUIT, signal.SIG_DFL)):
@@ -93,10 +95,11 @@ def own_sockets() -> Iterator[None]:
 def _open_sockets() -> set[str]:
     """As the kernel names them; empty where it does not say."""
     found = set()
-    with suppress(OSError):
-        for descriptor in Path("/proc/self/fd").iterdir():
+    # Twice a test: paths would take four times as long.
+    with suppress(OSError), os.scandir("/proc/self/fd") as descriptors:
+        for each in descriptors:
             with suppress(OSError):
-                found.add(str(descriptor.readlink()))
+                found.add(os.readlink(each.path))  # noqa: PTH115
     return {name for name in found if name.startswith("socket:")}
 
 
@@ -115,18 +118,24 @@ def quick_path(tmp_path: Path) -> Iterator[Path]:
 
     On a busy disk a new directory can take a second.
     """
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
+    if not os.access(MEMORY, os.W_OK):
         yield tmp_path
         return
-    with tempfile.TemporaryDirectory(dir=memory, prefix="banyan_hp-tests-") as directory:
+    with _directory_in_memory() as directory:
+        yield directory
+
+
+@contextmanager
+def _directory_in_memory() -> Iterator[Path]:
+    """Elsewhere where there is none."""
+    where = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=where, prefix="banyan_hp-tests-") as directory:
         yield Path(directory)
 
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
     """For tests that reach the recursion limit: finalisers of other tests' garbage would fail down there."""
-    gc.collect()
     gc.disable()
     yield
     gc.enable()
@@ -143,13 +152,21 @@ def postgres() -> Iterator[Postgres]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def postgres_databases(postgres: Postgres) -> PostgresDatabases:
+    return PostgresDatabases(postgres)
+
+
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
-def new_database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> NewDatabase:
+def new_database(request: pytest.FixtureRequest) -> Iterator[NewDatabase]:
     """Makes fresh, empty databases for a backend, of each kind in turn, and returns their URLs."""
     if request.param == "postgres":
-        running: Postgres = request.getfixturevalue("postgres")
-        return running.new_database
-    return lambda: str(tmp_path_factory.mktemp("database") / "backend.sqlite3")
+        databases: PostgresDatabases = request.getfixturevalue("postgres_databases")
+        yield databases
+        databases.give_back_all()
+        return
+    with _directory_in_memory() as directory:
+        yield SqliteDatabases(directory)
 
 
 @pytest.fixture(scope="session")

@@ -19,12 +19,13 @@ from banyan_hp.server.app import create_app
 from banyan_hp.server.starting import RoutingMode
 from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.keys import Keys, Role
+from tests.support.databases import fresh_sqlite
 
 KEY = "psk_local"
 
 
 class LocalApp:
-    """`create_app` over a database: its URL, or a directory for one. A context manager.
+    """`create_app` over a database: its URL, or a directory for a new one. A context manager.
 
     Its key is an admin's of the project ``default``.
     """
@@ -33,7 +34,7 @@ class LocalApp:
     project = "default"
 
     def __init__(self, where: Path | str, routing: RoutingMode = RoutingMode.SERVER, **options: Any) -> None:
-        url = where if isinstance(where, str) else str(where / "backend.sqlite3")
+        url = where if isinstance(where, str) else fresh_sqlite(where / "backend.sqlite3")
         self.database = Database(url)
         keys = {KEY: Caller("default", Role.ADMIN, "given")}
         self.app = create_app(self.database, keys, routing, **options)

@@ -10,6 +10,7 @@ import tempfile
 import uuid
 from pathlib import Path
 from types import TracebackType
+from urllib.parse import urlsplit
 
 MISSING = "PostgreSQL's server programs are not installed (Debian: apt-get install postgresql)"
 _OPTIONS = "-c listen_addresses='' -c fsync=off -c full_page_writes=off -c max_connections=60"
@@ -72,10 +73,11 @@ class Postgres:
         # Hundreds of databases are a hundred thousand files.
         subprocess.run(["rm", "-rf", self.directory], check=False)
 
-    def new_database(self) -> str:
-        """The URL of a fresh, empty database."""
+    def new_database(self, template: str | None = None) -> str:
+        """The URL of a fresh database: an empty one, or a copy of that at another URL."""
         name = f"test_{uuid.uuid4().hex[:12]}"
-        self.execute(f"CREATE DATABASE {name}")
+        like = "" if template is None else f" TEMPLATE {urlsplit(template).path[1:]}"
+        self.execute(f"CREATE DATABASE {name}{like}")
         return self.url(name)
 
     def url(self, name: str) -> str:

@@ -49,10 +49,10 @@ def first_revision(url: str) -> None:
     engine.dispose()
 
 
-def test_calls_from_before_scores_are_counted_after_a_rebuild(url: str) -> None:
+def test_calls_from_before_scores_are_counted_after_a_rebuild(empty_url: str) -> None:
     """And its days take scores, and go with them."""
-    first_revision(url)
-    with closing(Database(url)) as database:
+    first_revision(empty_url)
+    with closing(Database(empty_url)) as database:
         store, outcomes = SqlCalls(database), SqlOutcomes(database)
         store.append([used("new", "v", 0), score("thumbs", 1, record_id="new")])
         assert outcomes.rebuild("p", "x") == 2

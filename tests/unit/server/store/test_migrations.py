@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 from alembic.script import ScriptDirectory
@@ -21,13 +22,13 @@ def test_revisions_are_named_as_their_files_are() -> None:
     assert script.get_current_head() == newest_revision()
 
 
-def test_a_database_has_the_newest_revision_once_it_is_open(database: Database) -> None:
-    with database.read() as connection:
+def test_a_database_has_the_newest_revision_once_it_is_open(empty_url: str) -> None:
+    with closing(Database(empty_url)) as database, database.read() as connection:
         assert revision(connection) == newest_revision()
 
 
-def test_a_database_without_tables_has_no_revision(url: str) -> None:
-    database = Database(url, migrated=False)
+def test_a_database_without_tables_has_no_revision(empty_url: str) -> None:
+    database = Database(empty_url, migrated=False)
     with database.read() as connection:
         assert revision(connection) is None
     database.close()

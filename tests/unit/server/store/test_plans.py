@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -24,6 +25,7 @@ from banyan_hp.server.store.sql_outcomes import SqlOutcomes
 from banyan_hp.server.store.sql_sessions import SqlSessions
 from banyan_hp.server.store.sql_spans import SqlSpans
 from banyan_hp.server.store.sql_traces import SqlTraces
+from tests.support.databases import fresh_sqlite
 from tests.support.plans import engine_of, fill, flaws, pretend, statements_of
 from tests.support.postgres import Postgres
 
@@ -217,18 +219,36 @@ def filled(postgres: Postgres) -> Iterator[Database]:
         yield opened
 
 
-@pytest.fixture(params=["new sqlite", "large sqlite", "postgres"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Database]:
-    """SQLite decides by what statistics say, and has none before somebody asks for them."""
-    if request.param == "postgres":
-        yield request.getfixturevalue("filled")
-        return
-    path = tmp_path / "calls.sqlite3"
-    Database(str(path)).close()
-    if request.param == "large sqlite":
-        pretend(path)
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A SQLite file that is, by its statistics, large."""
+    path = tmp_path_factory.mktemp("large") / "calls.sqlite3"
+    fresh_sqlite(path)
+    pretend(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path.read_bytes()
+
+
+@pytest.fixture
+def large_sqlite(large: bytes, quick_path: Path) -> Iterator[Database]:
+    path = quick_path / "calls.sqlite3"
+    path.write_bytes(large)
     with closing(Database(str(path))) as opened:
         yield opened
+
+
+@pytest.fixture
+def new_sqlite(quick_path: Path) -> Iterator[Database]:
+    with closing(Database(fresh_sqlite(quick_path / "calls.sqlite3"))) as opened:
+        yield opened
+
+
+@pytest.fixture(params=["new_sqlite", "large_sqlite", "filled"])
+def database(request: pytest.FixtureRequest) -> Database:
+    """SQLite decides by what statistics say, and has none before somebody asks for them."""
+    found: Database = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.mark.parametrize("name", [*ASKED, *CHANGED])
@@ -243,17 +263,14 @@ def test_the_plan_reads_no_whole_table(database: Database, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in ASKED if "sums" not in name and "get" not in name])
-def test_a_page_is_not_sorted_out_of_everything(tmp_path: Path, name: str) -> None:
+def test_a_page_is_not_sorted_out_of_everything(large_sqlite: Database, name: str) -> None:
     """SQLite reads pages in the order of an index, but where what it sorts is little.
 
     `follow` sorts what it looks at, which is bounded.
     """
-    path = tmp_path / "calls.sqlite3"
-    Database(str(path)).close()
-    pretend(path)
-    with closing(Database(str(path))) as database, statements_of(database) as seen:
-        ASKED[name](database)
-        with engine_of(database).connect() as connection:
+    with statements_of(large_sqlite) as seen:
+        ASKED[name](large_sqlite)
+        with engine_of(large_sqlite).connect() as connection:
             steps = [
                 row[3]
                 for statement, parameters in list(seen)
