@@ -105,9 +105,7 @@ def create_app(
         feedback_origins: origins whose pages may send feedback from other hosts.
     """
     stores = stores_of(database, routing, calls, cluster)
-    gather = GATHER_SECONDS if calls is not None else 0.0
-    committer = Committer(stores.calls, gather)
-    span_committer = Committer[StoredSpan | StoredEvent](stores.spans, gather)
+    committer, span_committer = _committers(stores, GATHER_SECONDS if calls is not None else 0.0)
     guards = Guards(database, stores.experiments, stores.outcomes, stores.audit)
     housekeeping = Housekeeping(stores.calls, committer.busy, [stores.outcomes.step, guards.step])
     priced = prices or bundled()
@@ -131,6 +129,10 @@ def create_app(
     app.state.logins, app.state.ratings = Logins(database), Ratings(committer, priced)
     app.state.served = Served(database, retain, archive is not None)
     return app
+
+
+def _committers(stores: Stores, gather: float) -> tuple[Committer, Committer[StoredSpan | StoredEvent]]:
+    return Committer(stores.calls, gather), Committer(stores.spans, gather)
 
 
 def _middleware(

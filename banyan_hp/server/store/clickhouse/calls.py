@@ -268,20 +268,12 @@ class ClickHouseCalls:
         asked = Conditions().add(AT_PLACES, places)
         bodies = self._clickhouse.rows(f"SELECT seq, body FROM calls WHERE {asked.sql}", asked.parameters)
         texts = {row["seq"]: row["body"] for row in bodies}
-        again = self._repeats(rows)
+        again = _repeats(self._clickhouse, rows)
         return [
             _call(row, texts[row["seq"]], 1 + again.get(key_of(row), 0))
             for row in rows
             if row["seq"] in texts  # else it was removed meanwhile
         ]
-
-    def _repeats(self, rows: Sequence[Row]) -> dict[Any, int]:
-        found = self._clickhouse.rows(
-            f"SELECT {_KEY}, sum(times) AS times FROM call_repeats "
-            f"WHERE ({_KEY}) IN {{keys:Array(Tuple(String, Date32, String))}} GROUP BY {_KEY}",
-            {"keys": [key_of(row) for row in rows]},
-        )
-        return {key_of(row): row["times"] for row in found}
 
     # -- sums --------------------------------------------------------------------------------------------
 
@@ -354,6 +346,16 @@ if(count(c.input_tokens) = 0, NULL, sum(c.input_tokens)) AS input_tokens,
 if(count(c.output_tokens) = 0, NULL, sum(c.output_tokens)) AS output_tokens,
 if(count(c.cost) = 0, NULL, sum(c.cost)) AS cost
 """
+
+
+def _repeats(clickhouse: ClickHouse, rows: Sequence[Row]) -> dict[Any, int]:
+    """How often each came again."""
+    found = clickhouse.rows(
+        f"SELECT {_KEY}, sum(times) AS times FROM call_repeats "
+        f"WHERE ({_KEY}) IN {{keys:Array(Tuple(String, Date32, String))}} GROUP BY {_KEY}",
+        {"keys": [key_of(row) for row in rows]},
+    )
+    return {key_of(row): row["times"] for row in found}
 
 
 def _meant(asked: Conditions, chosen: CallFilter) -> str:
