@@ -261,12 +261,15 @@ class ClickHouseOutcomes:
         )
 
     def _steps_of_scores(self, asked: Mapping[str, Any], metric: str) -> list[Row]:
-        return self._clickhouse.rows(
+        parts = {(name, CATEGORY in kinds, category) for name, kinds, category in parts_of(metric)}
+        rows = self._clickhouse.rows(
             f"WITH {_ALL} SELECT {_STEP} AS step, version, name, kind = 'category' AS of_category, category, "
             f"{_MOMENTS} FROM measured WHERE name IN {{names:Array(String)}} AND {_OF_USERS} AND {_CLOSED} "
             "GROUP BY step, version, name, of_category, category",
-            {**asked, "names": sorted({part for part, *_ in parts_of(metric)})},
+            {**asked, "names": sorted({name for name, *_ in parts})},
         )
+        # Without those of the same name and another kind: a course ends with the last step that changes it.
+        return [row for row in rows if (row["name"], bool(row["of_category"]), row["category"]) in parts]
 
     def _window(self, project: str, experiment_id: str) -> timedelta:
         with self._database.read() as connection:
