@@ -176,6 +176,9 @@ except Exception as error:
 }
 
 
+SAID = {"a prompt that does not exist": "banyan_hp: get_prompt('non-existent-prompt') returns None: "}
+
+
 @pytest.fixture(scope="module")
 def backend() -> Iterator[Backend]:
     with Backend(seed=SEED) as running:
@@ -184,7 +187,7 @@ def backend() -> Iterator[Backend]:
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_the_published_readmes_block_works(name: str, backend: Backend, tmp_path: Path) -> None:
-    """It runs to its end without a word on stderr, and what it logs arrives."""
+    """It runs to its end with no word on stderr but those that are meant, and what it logs arrives."""
     program, records = BLOCKS[name]
     before = backend.count()
     environment = {
@@ -200,5 +203,8 @@ def test_the_published_readmes_block_works(name: str, backend: Backend, tmp_path
         timeout=60,
         check=False,
     )
-    assert (finished.returncode, finished.stderr) == (0, "")
+    said = finished.stderr.splitlines()
+    assert finished.returncode == 0
+    assert len(said) == (name in SAID), said
+    assert not said or said[0].startswith(SAID[name])
     assert backend.count() - before == records

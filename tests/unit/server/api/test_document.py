@@ -12,6 +12,7 @@ import jsonschema_rs
 import pytest
 
 from banyan_hp.feedback_tokens import make
+from banyan_hp.server.api.otlp import TRACES
 from tests.support.app import LocalApp
 
 METHODS = {"get", "post", "put", "delete"}
@@ -153,7 +154,7 @@ def _log(send: Callable[..., Any]) -> None:
 def _export(send: Callable[..., Any]) -> None:
     ids = {"traceId": "5" * 32, "spanId": "5" * 16}
     span = {**ids, "name": "chat", "startTimeUnixNano": "1767322800000000000"}
-    for path in ("/v1/traces", "/api/public/otel/v1/traces"):
+    for path in TRACES:
         send("POST", path, {"resourceSpans": [{"scopeSpans": [{"spans": [span, {}]}]}]})
     send("POST", "/v1/logs", {"resourceLogs": [{"scopeLogs": [{"logRecords": [{}]}]}]})
     send("GET", "/api/traces/{trace_id}")

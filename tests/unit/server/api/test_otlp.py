@@ -14,6 +14,7 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from banyan_hp.server.api import otlp
 from banyan_hp.server.store.keys import Role
 from tests.support.app import LocalApp
 from tests.support.senders import Sent, as_protobuf, requests_of
@@ -320,7 +321,7 @@ def test_a_good_key_counts_beside_what_can_not_be_read(app: LocalApp, unreadable
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("path", [TRACES, "/api/public/otel/v1/traces"])
+@pytest.mark.parametrize("path", otlp.TRACES)
 def test_a_key_may_come_as_any_exporter_sends_it(application: LocalApp, path: str, way: str) -> None:
     """With the role ingest; without a good one nothing is read."""
     app = application.in_new_project(Role.INGEST)

@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import pytest
 
+from banyan_hp.server.api.otlp import TRACES
 from banyan_hp.server.store.keys import Keys, Role
 from tests.support.app import LocalApp
 
@@ -225,7 +226,7 @@ ALLOWED = {
     Role.INGEST: {
         *("GET /api/auth/validate", "GET /api/projects", "GET /api/projects/{project_id}"),
         *("GET /api/logs/prompt/{name}", "GET /api/experiments/{experiment_id}"),
-        *("POST /v1/traces", "POST /v1/logs", "POST /api/public/otel/v1/traces"),
+        *("POST /v1/logs", *(f"POST {path}" for path in TRACES)),
         "POST /api/experiments/route",
         *("POST /api/logs/prompt-usage", "POST /api/logs/prompt-usage/batch"),
         *("POST /v2/chatgpt/store_generated_response", "POST /v2/chatgpt/store_generated_response/batch"),
