@@ -27,7 +27,7 @@ _LOCAL = re.compile(r"^CREATE TABLE IF NOT EXISTS \w+_local \(", re.MULTILINE)
 _SUMMED = re.compile(
     r"(?s)(ENGINE = (?:Summing|Aggregating)MergeTree\b.*ORDER BY )\((project, (?:kind|exp).*)\)"
 )
-_BY_CALL = "cityHash64(project, id)"
+_OWN = ("cityHash64(project, id)", "cityHash64(project, trace_id)")  # of calls, and of spans
 _CONFIG = """
 <clickhouse>
   <users_config>{users}</users_config>
@@ -88,8 +88,8 @@ def _on_two_shards(sql: str) -> str:
     if not _LOCAL.search(plain):
         return plain
     # Sums of the same hour are on both shards, as on a cluster, where they are on the shards of their calls.
-    of_call = _BY_CALL in sql
-    shard = f"shard UInt8 MATERIALIZED 1 + {_BY_CALL if of_call else 'rand()'} % 2"
+    key = next((key for key in _OWN if key in sql), "rand()")
+    shard = f"shard UInt8 MATERIALIZED 1 + {key} % 2"
     if "schema_migrations" in sql:
         shard = "shard UInt8 MATERIALIZED 1 + number % 2"
     plain = _LOCAL.sub(lambda made: f"{made[0]}\n    {shard},", plain)
