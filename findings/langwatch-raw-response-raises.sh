@@ -22,19 +22,12 @@ from openai import OpenAI
 
 class Model(BaseHTTPRequestHandler):
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        base = {"id": "chatcmpl-1", "created": 1, "model": "gpt-4o-mini"}
-        if asked.get("stream"):
-            chunk = {"index": 0, "finish_reason": None}
-            pieces = [[{**chunk, "delta": {"role": "assistant", "content": text}}] for text in ("Paris", " it is", ".")]
-            chunks = [{**base, "object": "chat.completion.chunk", "choices": piece} for piece in pieces]
-            body = b"".join(b"data: " + json.dumps(each).encode() + b"\n\n" for each in chunks) + b"data: [DONE]\n\n"
-        else:
-            choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Paris."}}
-            usage = {"prompt_tokens": 31, "completion_tokens": 17, "total_tokens": 48}
-            body = json.dumps({**base, "object": "chat.completion", "choices": [choice], "usage": usage}).encode()
+        self.rfile.read(int(self.headers["Content-Length"]))
+        choice = {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Paris."}}
+        answer = {"id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini"}
+        body = json.dumps({**answer, "choices": [choice]}).encode()
         self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream" if asked.get("stream") else "application/json")
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

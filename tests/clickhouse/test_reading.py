@@ -12,6 +12,8 @@ from banyan_hp.server.store.calls import Call, CallFilter, Stored
 from banyan_hp.server.store.database import UnfitValueError, refuses_values
 from tests.unit.server.store.samples import at, call
 
+from .watching import queries_of
+
 if TYPE_CHECKING:
     from banyan_hp.server.store.clickhouse.calls import ClickHouseCalls
     from banyan_hp.server.store.clickhouse.client import ClickHouse
@@ -121,15 +123,7 @@ def asked(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> list[tuple
     """The queries of the test, as they come, over many calls in one part."""
     clickhouse.do(_MADE)
     clickhouse.do("OPTIMIZE TABLE calls FINAL")
-    seen: list[tuple[str, Any]] = []
-    rows = clickhouse.rows
-
-    def noted(sql: str, parameters: Any = None) -> Any:
-        seen.append((sql, parameters))
-        return rows(sql, parameters)
-
-    monkeypatch.setattr(clickhouse, "rows", noted)
-    return seen
+    return queries_of(clickhouse, monkeypatch)
 
 
 def plan_of(clickhouse: ClickHouse, how: str, query: tuple[str, Any]) -> str:

@@ -12,6 +12,7 @@ import pytest
 from tests.unit.server.store.test_spans import RULE, START, span
 
 from .test_spans import spans, traces
+from .watching import queries_of
 
 if TYPE_CHECKING:
     from banyan_hp.server.store.clickhouse.client import ClickHouse
@@ -54,15 +55,7 @@ def asked(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> list[tuple
         clickhouse.do(made)
     for table in ("spans", "span_times", "span_calls", "calls", "call_ids"):
         clickhouse.do(f"OPTIMIZE TABLE {table} FINAL")
-    seen: list[tuple[str, Any]] = []
-    rows = clickhouse.rows
-
-    def noted(sql: str, parameters: Any = None) -> Any:
-        seen.append((sql, parameters))
-        return rows(sql, parameters)
-
-    monkeypatch.setattr(clickhouse, "rows", noted)
-    return seen
+    return queries_of(clickhouse, monkeypatch)
 
 
 ASKING: dict[str, Callable[[ClickHouseSpans, ClickHouseTraces], object]] = {

@@ -80,15 +80,7 @@ _OTHERS: Mapping[str, Mapping[str, Role]] = {
         "chain": Role.WORKFLOW,
         "retriever": Role.RETRIEVAL,
     },
-    "mlflow.spanType": {
-        "CHAT_MODEL": Role.CALL,
-        "LLM": Role.CALL,
-        "EMBEDDING": Role.EMBEDDING,
-        "TOOL": Role.TOOL,
-        "AGENT": Role.AGENT,
-        "CHAIN": Role.WORKFLOW,
-        "RETRIEVER": Role.RETRIEVAL,
-    },
+    "mlflow.spanType": {"CHAT_MODEL": Role.CALL, **_OPENINFERENCE},
     "langsmith.span.kind": {
         "llm": Role.CALL,
         "embedding": Role.EMBEDDING,
