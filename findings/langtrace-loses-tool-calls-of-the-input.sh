@@ -10,7 +10,7 @@ folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
 "$folder/venv/bin/pip" install --quiet langtrace-python-sdk==3.8.21 openai==3.57.0 importlib_metadata opentelemetry-sdk==1.45.2
-SEEN="$folder/seen" "$folder/venv/bin/python" - >/tmp/w/send/log-langtrace-loses-tool-calls-of-the-input 2>&1 <<'PY'
+SEEN="$folder/seen" "$folder/venv/bin/python" - >"$folder/log" 2>&1 <<'PY'
 import os
 
 os.environ["LANGTRACE_ERROR_REPORTING"] = "False"
