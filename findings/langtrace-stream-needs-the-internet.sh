@@ -10,7 +10,7 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install --quiet langtrace-python-sdk==3.8.21 openai==3.57.0 importlib_metadata opentelemetry-sdk==1.45.2
+"$folder/venv/bin/pip" install --quiet langtrace-python-sdk==3.8.21 openai==3.57.0 importlib_metadata==10.2.0 opentelemetry-sdk==1.45.2
 SEEN="$folder/seen" "$folder/venv/bin/python" - >"$folder/log" 2>&1 <<'PY'
 import os
 
