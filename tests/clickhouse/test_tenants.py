@@ -29,7 +29,7 @@ LATER = NOON + timedelta(days=30)
 SOME = ["r1", "r2", "r7"]
 OF_ALL = {  # methods that read for nobody in particular, and what removes, which has a test of its own
     *("append", "calls_of", "delete", "end", "erase", "index", "maintain", "pending"),
-    *("remove", "rebuild", "step", "trim", "unindexed", "uncounted"),
+    *("remove", "rebuild", "settled", "step", "trim", "unindexed", "uncounted"),
 }
 # Statements that no project is asked of: the clock, and whose calls may be old.
 NEUTRAL = ("SELECT toUInt64(dateTime64ToSnowflakeID(now64", "SELECT DISTINCT project FROM calls")

@@ -221,9 +221,8 @@ def _flat(fields: Mapping[str, Any], speaker: str) -> Message:
     called += [mapping(fields.get("function_call"))] * ("function_call" in fields)  # LiteLLM's
     calls = tuple(_call(mapping(each.get("tool_call", each))) for each in called)
     role = fields.get("role", speaker)
-    if (
-        role == "assistant" and "tool_call_id" in fields and (asked := mapping(content)).get("name")
-    ):  # Netra's
+    asked = mapping(content) if role == "assistant" and "tool_call_id" in fields else {}  # Netra's
+    if asked.get("name"):
         return Message("assistant", "", (_call({**asked, "id": fields["tool_call_id"]}),))
     named = _ROLES.get(role, role) if isinstance(role, str) else speaker
     return Message(named, "\n".join(filter(None, texts)), calls)
@@ -244,10 +243,8 @@ _EVENTS = {
     "gen_ai.tool.message": "tool",
 }
 _CHOICE = "gen_ai.choice"
-_PROMPT, _COMPLETION = (
-    "gen_ai.content.prompt",
-    "gen_ai.content.completion",
-)  # of 2024's conventions (Langtrace)
+_PROMPT = "gen_ai.content.prompt"  # Langtrace's, as is the next: events of the conventions of 2024
+_COMPLETION = "gen_ai.content.completion"
 
 
 def event_messages(events: Iterable[tuple[str, Attributes]]) -> tuple[list[Message], list[Message]]:

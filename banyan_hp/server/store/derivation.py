@@ -20,9 +20,7 @@ from .rows import row_of as row_of_call
 from .spans import LONGEST, SLACK, SOURCE, Derived, Key, Neighbourhood, StoredSpan, processed_id, record_of
 
 MOST_TRACES = 2000  # that are looked at together
-ROUNDS = (
-    3  # of looking for traces that belong to those found before; alike calls in parallel would go on and on
-)
+ROUNDS = 3  # of looking for traces that belong to those found before: parallel calls that are alike never end
 MOST_BESIDE = 50_000  # spans of a stretch of time among which twins are looked for
 BESIDE = (
     *("trace_id", "scope", "role", "start_time", "end_time"),

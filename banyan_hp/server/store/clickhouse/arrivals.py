@@ -43,9 +43,12 @@ class Arrivals:
         (row,) = self._clickhouse.rows(f"SELECT count() AS n FROM ({traces})", asked)
         return int(row["n"])
 
-    def first(self, limit: int) -> list[Arrival]:
-        """Those that wait longest."""
-        return self._waiting(Conditions(), f"ORDER BY number LIMIT {limit}")
+    def first(self, limit: int, before: int | None = None) -> list[Arrival]:
+        """Those that wait longest; `before`: with numbers below it."""
+        asked = Conditions()
+        if before is not None:
+            asked.add("number < ?[UInt64]", before)
+        return self._waiting(asked, f"ORDER BY number LIMIT {limit}")
 
     def of(self, project: str, traces: Sequence[str]) -> list[Arrival]:
         """Those of some traces."""

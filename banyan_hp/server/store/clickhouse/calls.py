@@ -205,7 +205,7 @@ class ClickHouseCalls:
     def _furthest(self, project: str, last: int) -> int:
         """The last of a project's next calls, whatever they are: a filter is asked about them only."""
         asked = Conditions().add("project = ?[String]", project).add("seq > ?[UInt64]", last)
-        asked.add("seq < ?[UInt64]", self._settled())
+        asked.add("seq < ?[UInt64]", self.settled())
         found = self._clickhouse.rows(
             f"SELECT max(seq) AS seq FROM (SELECT seq FROM calls WHERE {asked.sql} ORDER BY seq "
             f"LIMIT {contract.FOLLOWED_AT_ONCE})",
@@ -215,7 +215,7 @@ class ClickHouseCalls:
 
     def end(self) -> str:
         """See `Calls.end`."""
-        return str(Cursor(0, max(self._settled() - 1, 0)))
+        return str(Cursor(0, max(self.settled() - 1, 0)))
 
     def scores(
         self, project: str, equal: Mapping[str, str], limit: int, cursor: str | None = None
@@ -245,7 +245,7 @@ class ClickHouseCalls:
 
     # -- positions ---------------------------------------------------------------------------------------
 
-    def _settled(self) -> int:
+    def settled(self) -> int:
         """The first number that an insert under way may still get."""
         ago = {"ago": round(self._settle * 1000)}
         found = self._clickhouse.rows(

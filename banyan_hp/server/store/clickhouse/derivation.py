@@ -70,7 +70,7 @@ class Derivation:
         with elected(self._database, DERIVING) as still:
             if still is None:
                 return 0
-            arrivals = self._arrivals.first(limit)
+            arrivals = self._arrivals.first(limit, self._before())
             by_project: dict[str, list[Arrival]] = {}
             for each in arrivals:
                 by_project.setdefault(each.project, []).append(each)
@@ -82,6 +82,10 @@ class Derivation:
                     return 0
                 self._write(project, decided, some)
         return len(arrivals)
+
+    def _before(self) -> int | None:
+        """On a cluster, where a replica may have an arrival before its spans: all that are asked have both."""
+        return None if self._clickhouse.cluster is None else self._calls.settled()
 
     def _write(self, project: str, decided: Proposal, arrivals: Sequence[Arrival]) -> None:
         """Unless spans were removed since they were read: then all arrivals stay, and are taken again."""
