@@ -84,7 +84,7 @@ class Derivation:
         return len(arrivals)
 
     def _before(self) -> int | None:
-        """On a cluster, where a replica may have an arrival before its spans: all that are asked have both."""
+        """On a cluster a replica may have an arrival before its spans: until here, those asked have both."""
         return None if self._clickhouse.cluster is None else self._calls.settled()
 
     def _write(self, project: str, decided: Proposal, arrivals: Sequence[Arrival]) -> None:
