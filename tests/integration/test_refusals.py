@@ -150,6 +150,8 @@ def test_401_keeps_everything_until_the_key_is_valid_again(
     stats = logger.get_stats()
     assert (stats["state"], stats["logs_spooled"], stats["logs_dropped"]) == ("auth_error", 120, 0)
     assert logger.health()["status"] == "failing"
+    assert not logger.flush(10)
+    assert logger.get_stats()["logs_spooled"] == 120, "one was read back to be tried, the others were not"
     assert len(server.requests) < 20
     server.handler = batching()
     assert logger.flush(10)

@@ -18,6 +18,8 @@ from ..spool.spool import Spool
 from .shared import Shared
 from .tasks import NEVER, ReadBack
 
+_READ_BACK_RECORDS = 200
+
 
 class _Retry(NamedTuple):
     """A group that has failed, and the earliest moment to try it again."""
@@ -140,10 +142,10 @@ class Backlog:
         in_memory_too = self._suspects.count_isolated(-NEVER, self._own, Term.SPOOLED)
         return self._own[Term.SPOOLED] > in_memory_too + self._spool.count_aside(own_only=True)
 
-    def begin_to_read(self, only: Book | None, *, several: bool) -> ReadBack:
-        """The task whose records come to `add`."""
+    def begin_to_read(self, only: Book | None, *, probe: bool) -> ReadBack:
+        """The task whose records come to `add`. For a probe it is one: the others stay on disk meanwhile."""
         self.is_being_read = True
-        return ReadBack(own_only=only is not None, several=several)
+        return ReadBack(own_only=only is not None, max_records=1 if probe else _READ_BACK_RECORDS)
 
     def add(self, records: Sequence[Record], now: float) -> None:
         """These came from the disk."""

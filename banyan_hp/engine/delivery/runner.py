@@ -20,7 +20,6 @@ from .settlement import Settlement
 from .shared import Shared
 from .tasks import AskForBatches, OpenSpool, ReadBack, Send, Spill, SyncSpool, Task, Wait
 
-_READ_BACK_RECORDS = 200
 _READ_BACK_BYTES = 2 * 1024 * 1024
 
 
@@ -177,9 +176,7 @@ class TaskRunner:
         replayed: list[Replayed] = []
         try:
             if self._spool is not None:
-                replayed = self._spool.read_back(
-                    _READ_BACK_RECORDS, _READ_BACK_BYTES, own_only=task.own_only, several=task.several
-                )
+                replayed = self._spool.read_back(task.max_records, _READ_BACK_BYTES, own_only=task.own_only)
         finally:
             with self._lock:
                 records = [self._record(found) for found in replayed]

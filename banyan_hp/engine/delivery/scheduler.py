@@ -199,7 +199,7 @@ class Scheduler:
             return self._send(newest)
         may_replay = any_of(self._only, self.backlog.fetched)
         if self.backlog.is_there(self._only) and not may_replay and not self.backlog.is_being_read:
-            return self.backlog.begin_to_read(self._only, several=False)
+            return self.backlog.begin_to_read(self._only, probe=True)
         self._probed_newest = False
         if may_replay:
             return self._send(self.backlog.take(1, self._only))
@@ -251,7 +251,7 @@ class Scheduler:
             self._backlogs_turn = False
             return self._send(self.backlog.take(self._per_request(), self._only))
         if not self.backlog.is_being_read:
-            return self.backlog.begin_to_read(self._only, several=not self._breaker.is_open)
+            return self.backlog.begin_to_read(self._only, probe=self._breaker.is_open)
         if fresh_due <= 0:
             return self._send(self._take(self._per_request()))
         return self._wait_for_any(now, fresh_due)

@@ -30,7 +30,7 @@ class ReadBack(NamedTuple):
     """Fetch records from the disk, to be sent; see `Reader.read`."""
 
     own_only: bool
-    several: bool
+    max_records: int
 
 
 class SyncSpool:

@@ -193,8 +193,8 @@ class Waiting:
         return not in_memory or (self.destination_gave_up(trips) and not self.spool_usable)
 
     def destination_gave_up(self, trips: int) -> bool:
-        """An attempt since then has tripped the breaker: waiting on would be in vain."""
-        return self._breaker.is_open and self._breaker.trips > trips
+        """An attempt since then has tripped the breaker, and is over: waiting on would be in vain."""
+        return self._breaker.has_tripped_since(trips)
 
     @property
     def spool_usable(self) -> bool:

@@ -63,6 +63,10 @@ class CircuitBreaker:
             return "backing_off"
         return "idle" if self.last_success is None else "online"
 
+    def has_tripped_since(self, trips: int) -> bool:
+        """Whether an attempt since then has left it open, and what the probe carried is put away again."""
+        return self.is_open and self.trips > trips and not self._probing
+
     def delay(self, now: float) -> float:
         """Seconds until an attempt may begin; infinite while another thread's probe is under way."""
         if self._probing and self.is_open:

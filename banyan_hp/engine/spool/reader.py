@@ -54,16 +54,13 @@ class Reader:
         self._retention = retention
         self._quarantine = quarantine
 
-    def read(
-        self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
-    ) -> list[Replayed]:
+    def read(self, max_records: int, max_bytes: int, *, own_only: bool = False) -> list[Replayed]:
         """The oldest records that are on disk only, now in memory too. Call without the spool's lock.
 
         Args:
             max_records: this many at the most.
             max_bytes: about this many bytes.
             own_only: leave alone what others have left.
-            several: go on with the next segment where one has less than that.
         """
         found: list[Replayed] = []
         try:
@@ -74,7 +71,7 @@ class Reader:
                 taken = self._read(segment, max_records - len(found), max_bytes)
                 found += [Replayed(line, Place(segment, line.number)) for line in taken]
                 max_bytes -= sum(len(line.body) for line in taken)
-                if not taken or not several:
+                if not taken:
                     break
         except BaseException:  # nobody has them in memory
             with self._lock:

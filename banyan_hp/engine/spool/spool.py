@@ -258,11 +258,9 @@ class Spool:
 
     # -- replay -----------------------------------------------------------------------------------------
 
-    def read_back(
-        self, max_records: int, max_bytes: int, *, own_only: bool = False, several: bool = True
-    ) -> list[Replayed]:
+    def read_back(self, max_records: int, max_bytes: int, *, own_only: bool = False) -> list[Replayed]:
         """`Reader.read`, which never raises. One thread at a time: two would read the same lines."""
-        replayed = self._reader.read(max_records, max_bytes, own_only=own_only, several=several)
+        replayed = self._reader.read(max_records, max_bytes, own_only=own_only)
         self._disk.report()
         return replayed
 

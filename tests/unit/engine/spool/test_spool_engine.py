@@ -411,7 +411,7 @@ def test_records_read_while_the_engine_stops_stay_on_disk(
 
     monkeypatch.setattr(engine.spool, "read_back", slowly)
     # private: one step of a thread's, while another ends it
-    engine.parts.runner._read_back(ReadBack(own_only=False, several=True))
+    engine.parts.runner._read_back(ReadBack(own_only=False, max_records=200))
     assert engine.ledger.adopted[Term.IN_FLIGHT] == 0
     assert engine.ledger.adopted[Term.SPOOLED] == 20
     engine.shutdown(0)
