@@ -111,7 +111,9 @@ def _invalid(_request: Request, error: RequestValidationError) -> Failure:
     first = error.errors()[0]
     where, *path = first["loc"]
     reason = first["msg"]
-    if first["type"] != "refused":
+    if first["type"] == "missing" and not path:
+        reason = f"{where} must be a JSON object, was missing"
+    elif first["type"] != "refused":
         reason = f"{'.'.join(map(str, path)) or where} {reason}"
     return failure(BAD if where == "body" else BAD_QUERY, reason)
 

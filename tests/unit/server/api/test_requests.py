@@ -101,3 +101,10 @@ def test_a_body_is_json_whatever_its_content_type_says(
     """FastAPI takes a body for JSON only if it is called so, and `curl -d` calls it a form."""
     made = application.in_new_project().send("/api/keys", b'{"role": "read"}', headers)
     assert (made.status_code, made.json().get("role")) == (201, "read"), made.text
+
+
+@pytest.mark.parametrize(("body", "was"), [(b"", "missing"), (b"null", "None")])
+def test_a_missing_body_is_refused_in_words(application: LocalApp, body: bytes, was: str) -> None:
+    """As every other refusal: what is allowed, and what was there."""
+    refused = application.send("/api/keys", body, {})
+    assert (refused.status_code, refused.json()["error"]) == (422, f"body must be a JSON object, was {was}")
