@@ -29,6 +29,7 @@ _WRITERS = 2  # likewise, apart from readers: however slow those are, calls are 
 _TRIES = 6
 _RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})  # serialisation failure, deadlock, no lock
 _REFUSING_STATES = frozenset({"22", "23", "54"})  # data exception, constraint, program limit exceeded
+_SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
 _STEPS = 10_000  # of SQLite's machine, between two looks at the clock
 
 T = TypeVar("T")
@@ -231,13 +232,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def url_to_show(url: str) -> str:
-    """PostgreSQL's URL without a password.
+    """PostgreSQL's URL without a password, or what else in it is secret.
 
     Raises:
         StartError: it is none.
     """
     try:
-        parsed = make_url(url).set(drivername="postgresql").difference_update_query(["password"])
+        parsed = make_url(url).set(drivername="postgresql").difference_update_query(_SECRETS)
     except ArgumentError as error:
         raise StartError(f"the database URL is not valid: {error}") from None
     bare = URL.create(
