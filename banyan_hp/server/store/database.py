@@ -38,6 +38,11 @@ T = TypeVar("T")
 class BusyError(Exception):
     """The database can't do it now, though it may soon: others hold it, or it is not there."""
 
+    @property
+    def to_callers(self) -> str:
+        """The same without the database's address and role, which are not for whoever may call."""
+        return "there is no connection to it" if is_cut_off(self.__cause__) else str(self)
+
 
 class SlowQueryError(Exception):
     """A query took longer than it may."""
@@ -267,6 +272,13 @@ def _is_transient(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.OperationalError):
         return "locked" in str(error.orig) or "busy" in str(error.orig)
     return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def is_cut_off(error: BaseException | None) -> bool:
+    """Whether PostgreSQL could not be reached, or refused to let us in: it names no state then."""
+    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return False
+    return getattr(error.orig, "sqlstate", None) is None
 
 
 def _is_moving(error: Any) -> bool:
