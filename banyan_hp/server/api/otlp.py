@@ -67,7 +67,7 @@ class OtlpRoute(JsonRoute):
                 return _refused(request, error.status_code, str(error.detail), error.headers)
             except BusyError as error:
                 later = {"Retry-After": str(RETRY_SECONDS)}
-                return _refused(request, 503, f"the database can't be used now: {error}", later)
+                return _refused(request, 503, f"the database can't be used now: {error.to_callers}", later)
 
         return handle_otlp
 
