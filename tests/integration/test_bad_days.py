@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import requests
 from tests.conftest import MakeLogger
 from tests.support.backend import Backend
 from tests.support.delivering import EMPTY, is_discovery, log_many, numbers, usage_requests
-from tests.support.patience import eventually
+from tests.support.patience import PATIENCE, eventually
 from tests.support.scripted import ScriptedServer
 from tests.support.scripted_answers import (
     Drip,
@@ -211,6 +212,33 @@ def test_what_shutdown_leaves_on_disk_the_next_logger_delivers(make_logger: Make
         assert second.shutdown(5)
     stats = second.get_stats()
     assert (stats["logs_sent"], stats["logs_recovered"]) == (1, 250)
+
+
+def test_shutdown_without_a_disk_awaits_what_is_under_way(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """One request fails at the end, another one waits for its response: the records have no other place."""
+    slow, failing, order = threading.Event(), threading.Event(), itertools.count()
+
+    def answer(_request: Request) -> Reply:
+        held, status = {0: (slow, 200), 1: (failing, 503)}.get(next(order), (slow, 200))
+        held.wait(PATIENCE)
+        return Reply(status, {})
+
+    server.handler = answer
+    logger = make_logger(server.url, batching="never", spool=False)
+    log_many(logger, 5)
+    server.wait_for(2)
+    ending = threading.Thread(target=logger.shutdown, args=(PATIENCE,))
+    ending.start()
+    eventually(lambda: not logger.log_prompt("late", "o", prompt_id="p"))
+    failing.set()
+    eventually(lambda: logger.get_stats()["attempts_failed"] == 1)
+    ending.join(0.2)
+    slow.set()
+    ending.join(PATIENCE)
+    stats = logger.get_stats()
+    assert (stats["logs_dropped"], stats["logs_sent"]) == (0, stats["logs_queued"])
 
 
 def test_shutdown_keeps_its_deadline_while_a_backend_hangs(
