@@ -165,6 +165,10 @@ def test_a_failure_is_a_page_that_says_why(browser: Browser) -> None:
     page = browser.get("/calls/none")
     assert page.status == 404
     assert "There is no call 'none'" in page.text
+    assert "/calls" in page.links  # whoever is logged in goes on from there
+    assert "/calls" not in Browser(browser.app).get("/docs/none").links
+    refused = browser.post("/scores", browser.get("/calls").form("/logout").fields)
+    assert (refused.status, "Nothing was changed" in refused.text) == (400, True)
 
 
 def test_no_page_has_an_inline_style_or_handler(browser: Browser) -> None:
