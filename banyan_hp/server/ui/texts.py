@@ -64,6 +64,12 @@ def in_ascii(value: object, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent)
 
 
+def label(column: str) -> str:
+    """A column of a call, as a person calls it: ``prompt_name`` is the prompt."""
+    words = column.removesuffix("_id").removesuffix("_name").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
 def opening(value: object, characters: int = 120) -> str:
     """The beginning of a text on one line."""
     line = " ".join(as_text(value)[: 4 * characters].split())
@@ -78,5 +84,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "instant": instant,
     "minute": minute,
     "as_text": as_text,
+    "label": label,
     "opening": opening,
 }
