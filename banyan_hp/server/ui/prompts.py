@@ -65,6 +65,7 @@ def _list(
         prompts=part.items,
         next=part.next,
         done=done,
+        shared=len(names) < len(part.items),
         most_labels=_MOST_LABELS,
     )
 

@@ -121,6 +121,14 @@ class PageRoute(APIRoute):
         return handle_page
 
 
+def nowhere(request: Request, error: Exception) -> Response:
+    """Nothing is at an address: a page says so to browsers, and JSON to programs."""
+    failure = failure_of(request, error)
+    if failure is None:
+        raise error
+    return _failed(request, failure) if "text/html" in request.headers.get("accept", "") else failure
+
+
 def _failed(request: Request, failure: Failure) -> Response:
     """The page that says so; to whoever is known to look, with the way to all others."""
     status, visitor = failure.status_code, getattr(request.state, "visitor", None)

@@ -121,7 +121,12 @@ def test_a_prompt_that_is_refused_stays_in_the_form(
 def test_what_the_list_names_is_a_link(browser: Browser, prompt: str) -> None:
     """The version that is live, and where labels point."""
     browser.send(browser.get(prompt), f"{prompt}/labels", label="staging", version="1.0")
-    assert browser.get("/prompts").links.count(f"{prompt}?version=1.0") == 3
+    page = browser.get("/prompts")
+    assert page.links.count(f"{prompt}?version=1.0") == 3
+    assert "all branches" not in page.text
+    browser.send(page, "/prompts", name="greet", branch="other", content="Hi")
+    assert "all branches" in browser.get("/prompts").text
+    assert "version 1.0, before none" in browser.get(prompt).text
 
 
 def test_readers_change_no_prompts(application: LocalApp) -> None:

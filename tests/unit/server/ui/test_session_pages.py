@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from banyan_hp.server.ui.texts import milliseconds
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser
 
@@ -32,6 +35,14 @@ def test_sessions_are_those_of_a_user(app: LocalApp, browser: Browser) -> None:
     logged(app, "b", metadata={"session_id": "s2", "user_id": "bob"})
     assert "/sessions/s2" not in browser.get("/sessions?user=ada").links
     assert "/sessions/s2" in browser.get("/sessions?user=").links
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [(999, "999 ms"), (1500, "1.5 s"), (90e3, "1.5 min"), (5.4e6, "1.5 h"), (129.6e6, "1.5 days")],
+)
+def test_a_pause_is_told_in_the_unit_that_suits_it(ms: float, words: str) -> None:
+    assert milliseconds(ms) == words
 
 
 def test_a_long_session_comes_in_pages(app: LocalApp, browser: Browser) -> None:
