@@ -24,6 +24,13 @@ def test_a_key_is_made_shown_once_and_revoked(app: LocalApp, browser: Browser) -
     assert Keys(app.database).find(digest_of(secret)) is None
 
 
+def test_a_server_that_is_well_says_so(browser: Browser) -> None:
+    well, flaw = "This server sees nothing wrong with itself.", "Keys and texts travel unencrypted"
+    here, elsewhere = browser.get("/settings", host="localhost").text, browser.get("/settings").text
+    assert (well in here, flaw in here) == (True, False)
+    assert (well in elsewhere, flaw in elsewhere) == (False, True)
+
+
 def test_a_role_that_is_none_is_refused(browser: Browser) -> None:
     refused = browser.send(browser.get("/settings"), "/settings/keys", role="root")
     assert (refused.status, "role must be ingest, read or admin, was 'root'" in refused.text) == (400, True)
