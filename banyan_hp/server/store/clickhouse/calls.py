@@ -57,7 +57,14 @@ class ClickHouseCalls:
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        rows = [row_of_call(call) for call in given]
+        return self.append_rows(self.rows(given))
+
+    def rows(self, given: Sequence[Call]) -> list[dict[str, Any]]:
+        """See `Calls.rows`."""
+        return [row_of_call(call) for call in given]
+
+    def append_rows(self, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+        """See `Calls.append_rows`."""
         with self._one_at_a_time:
             held = self._held(rows)
             told = [key for row in rows if (key := key_of(row)) in held and self._told(held[key], row)]
