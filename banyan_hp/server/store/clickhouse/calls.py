@@ -73,15 +73,12 @@ class ClickHouseCalls:
             new = [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW]
             if new:
                 self._clickhouse.insert("calls", *values_of(new))
-            self._note_processed(rows)
+            # Also of repeats: a crash may have come between the insert and this.
+            self._arrivals.note(processed_in(rows))
             self._count_repeats(
                 [row for row, each in zip(rows, stored, strict=True) if each is Stored.REPEAT]
             )
         return stored
-
-    def _note_processed(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Also of repeats: a crash may have come between the insert and this."""
-        self._arrivals.note(processed_in(rows))
 
     def _told(self, held: Row, row: Mapping[str, Any]) -> bool:
         """Whether a span told of it: what our own client sends says more, and takes its place."""
