@@ -27,7 +27,7 @@ from . import response_models
 from .auth import Exporting
 from .committer import Committer, Verdict
 from .otlp_scores import is_score, score_of
-from .requests import JsonRoute, parse_json
+from .requests import JsonRoute, off_the_loop, parse_json
 from .responses import RETRY_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -145,7 +145,7 @@ class _Export:
         if arrivals.kept:
             waiting.append(self._spans.store(arrivals.kept, size))
         if arrivals.scores:
-            waiting.append(self._calls.store(arrivals.scores, size))
+            waiting.append(await off_the_loop(size, self._calls.store, arrivals.scores, size))
         return [verdict for each in waiting for verdict in await asyncio.wrap_future(each)]
 
 
