@@ -21,7 +21,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from banyan_hp.server.otlp.json_reader import logs_of, spans_of
 from banyan_hp.server.otlp.signals import LogRecord, Span
-from banyan_hp.server.spans.arriving import stored_event, stored_span
+from banyan_hp.server.spans.arriving import stored_events, stored_span
 from banyan_hp.server.store.spans import Neighbourhood, StoredEvent, StoredSpan
 
 SENDERS = Path(__file__).parents[1] / "fixtures" / "senders"
@@ -54,13 +54,16 @@ def signals_of(name: str) -> Iterator[Span | LogRecord]:
 
 def stored_of(name: str, project: str = "p", trace: str | None = None) -> list[StoredSpan | StoredEvent]:
     """The same as they are stored. `trace`: first digits of its trace ids, which senders have in common."""
-    found: list[StoredSpan | StoredEvent] = []
+    spans, logs = [], []
     for signal in signals_of(name):
         own = signal if trace is None else replace(signal, trace_id=trace + signal.trace_id[len(trace) :])
-        stored = stored_span(project, own, 1) if isinstance(own, Span) else stored_event(project, own, 1)
-        assert stored is not None
-        found.append(stored)
-    return found
+        if isinstance(own, Span):
+            spans.append(stored_span(project, own, 1))
+        else:
+            logs.append(own)
+    events = stored_events(project, logs, 1)
+    assert len(events) == len(logs)
+    return [*spans, *events]
 
 
 def neighbourhood_of(stored: list[StoredSpan | StoredEvent]) -> Neighbourhood:

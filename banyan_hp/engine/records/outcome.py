@@ -9,6 +9,8 @@ from typing import NamedTuple
 class Outcome(enum.Enum):
     """What is to be done with a record after an attempt."""
 
+    __hash__ = object.__hash__  # Enum's own is a Python function, called several times an attempt
+
     DELIVERED = "delivered"
     RETRY = "retry"  # the destination fails
     HOLD_AUTH = "auth_error"  # the credentials are wrong

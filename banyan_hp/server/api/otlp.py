@@ -19,7 +19,7 @@ from fastapi.concurrency import run_in_threadpool
 from ..otlp import json_reader, proto_reader
 from ..otlp.replies import JSON, PROTOBUF, refusal, success
 from ..otlp.signals import LogRecord, Span, UnreadableError, sorted_out
-from ..spans.arriving import stored_event, stored_span
+from ..spans.arriving import stored_events, stored_span
 from ..store.calls import Call, Stored, microseconds
 from ..store.database import BusyError
 from ..store.spans import StoredEvent, StoredSpan
@@ -186,7 +186,7 @@ def events_of(project: str, encoding: str, body: bytes) -> Arrivals:
     told = [score_of(project, log) for log in given if is_score(log)]
     scores = [score for score in told if isinstance(score, Call)]
     others = [log for log in given if not is_score(log)]
-    events = [event for log in others if (event := stored_event(project, log, now)) is not None]
+    events = stored_events(project, others, now)
     flaws = [flaw for flaw in told if isinstance(flaw, str)]
     flaws += [_NO_EVENT] * (len(others) - len(events))
     return Arrivals(events, len(flaws), flaws[0] if flaws else None, scores)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..otlp.signals import LogRecord, Span
@@ -71,8 +73,24 @@ def _body(span: Span, told: Told) -> Mapping[str, Any]:
     }
 
 
-def stored_event(project: str, log: LogRecord, received_at: int) -> StoredEvent | None:
-    """A log event as it is stored; None for what is none of generative AI, or belongs to no span."""
+def stored_events(project: str, logs: Iterable[LogRecord], received_at: int) -> list[StoredEvent]:
+    """The log events of a request as they are stored, without those that are not about generative AI.
+
+    A clock of milliseconds, as JavaScript has one, gives a whole conversation one time. So events of a span
+    at one time get a microsecond each, in the order in which they were sent.
+    """
+    found: list[StoredEvent] = []
+    same: Counter[tuple[str, str, int]] = Counter()
+    for log in logs:
+        if (event := _stored_event(project, log, received_at)) is not None:
+            at = (event.trace_id, event.span_id, event.time)
+            found.append(replace(event, time=event.time + same[at]))
+            same[at] += 1
+    return found
+
+
+def _stored_event(project: str, log: LogRecord, received_at: int) -> StoredEvent | None:
+    """None for what is not about generative AI, or belongs to no span."""
     name = log.name or log.attributes.get("event.name")
     belongs = log.trace_id.strip("0") and log.span_id.strip("0") and log.time
     if not isinstance(name, str) or not name.startswith(_EVENTS) or not belongs:

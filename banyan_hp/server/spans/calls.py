@@ -209,11 +209,12 @@ def _operation(group: Group) -> str:
 
 
 def _tools(attributes: Attributes) -> Any:
-    return parsed(first(attributes, _TOOLS))
+    found = parsed(first(attributes, _TOOLS))
+    return [*map(parsed, found)] if isinstance(found, list) else found
 
 
 _METADATA = (semconv.METADATA, "metadata", semconv.EXTRA)
-_PREFIXES = ("langfuse.trace.metadata.", "traceloop.association.properties.")
+_PREFIXES = ("langfuse.trace.metadata.", "traceloop.association.properties.", "ai.telemetry.metadata.")
 _TAGS = ("tag.tags", "langfuse.trace.tags")
 
 

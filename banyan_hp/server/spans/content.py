@@ -23,6 +23,7 @@ _ROLES = {
     "tool-call": "assistant",
     "tool-response": "tool",
 }
+_MESSAGE = frozenset({"role", "parts", "content", "tool_calls"})
 _HOLDERS = ("messages", "contents", "input", "output", "choices", "generations", "message", "raw_input")
 _TEXTS = ("text", "content", "output", "result", "response")
 _THOUGHTS = frozenset({"reasoning", "thinking", "redacted_thinking"})
@@ -114,7 +115,7 @@ def _of_object(value: dict[str, Any], role: str, depth: int) -> Iterator[Message
         yield Message("assistant", "", said.calls) if said.calls else said
         return
     speaker = _role_of(value, role)
-    if "role" in value or "parts" in value or "content" in value:
+    if value.keys() & _MESSAGE:
         yield _spoken(value, speaker)
         return
     if isinstance(instructions := value.get("instructions"), str):

@@ -39,6 +39,7 @@ _PARAMETERS = (
 )
 _NO_PARAMETERS = frozenset({"model", "stream", "model_name", "_type", "parameters"})
 _COSTS = ("operation.cost", "gen_ai.cost.total_cost", "llm.cost.total", "gen_ai.usage.cost")
+_LEVEL = "langfuse.observation.level"
 _ERRORS = ("error.message", "langfuse.observation.status_message", semconv.ERROR_TYPE)
 _STREAMS = (semconv.REQUEST_STREAM, "gen_ai.is_streaming", "llm.is_streaming", "stream")
 _CHUNKS = (
@@ -180,7 +181,8 @@ def _error(span: Told, *, answered: bool) -> str | None:
     """
     attributes = span.attributes
     raised = [fields for name, _, fields in reversed(span.events) if name == semconv.EXCEPTION_EVENT]
-    if span.status != ERROR and not attributes.get(semconv.ERROR_TYPE) and (answered or not raised):
+    told = attributes.get(semconv.ERROR_TYPE) or attributes.get(_LEVEL) == "ERROR"
+    if span.status != ERROR and not told and (answered or not raised):
         return None
     said = [span.message, *(text(each.get(semconv.EXCEPTION_MESSAGE)) for each in raised)]
     said += [text(attributes.get(name)) for name in _ERRORS]

@@ -10,6 +10,7 @@ from typing import Any
 
 from ... import semconv
 from .attributes import Attributes, flag, listed, mapping, number, parsed, text, texts
+from .content import compact
 
 Events = Sequence[tuple[str, Attributes]]
 _RAW_USAGE = "gen_ai.usage.raw"
@@ -18,7 +19,7 @@ _RAW_USAGE = "gen_ai.usage.raw"
 def unpacked(attributes: Attributes, events: Events) -> Attributes:
     """The span's attributes, and what is packed in them or in its events under the conventions' names."""
     found: dict[str, Any] = {}
-    for unpack in (_langwatch, _haystack, _monocle):
+    for unpack in (_langwatch, _haystack, _monocle, _ai_sdk):
         found |= {
             name: value for name, value in unpack(attributes, events) if value not in (None, "", [], {})
         }
@@ -158,3 +159,77 @@ _TOOL = frozenset({"tool_name", "tool_function"})
 def _monocle_call(call: Attributes) -> Mapping[str, Any]:
     name = call.get("tool_name", call.get("tool_function"))
     return {"id": call.get("tool_id"), "name": name, "arguments": call.get("tool_arguments")}
+
+
+# -- Vercel's AI SDK -----------------------------------------------------------------------------------------
+
+_AI_REQUESTS = {"doGenerate": semconv.CHAT, "doStream": semconv.CHAT, "doEmbed": semconv.EMBEDDINGS}
+_AI_IDS = {
+    semconv.CONVERSATION_ID: ("sessionId", "session_id", "threadId", "thread_id"),
+    semconv.USER_ID: ("userId", "user_id"),
+}
+
+
+def _ai_sdk(attributes: Attributes, _: Events) -> Iterator[tuple[str, Any]]:
+    """`ai.generateText` is a run; `ai.generateText.doGenerate` in it is a request, which is what counts."""
+    if (name := text(attributes.get("ai.operationId"))) is None:
+        return
+    for ours, theirs in _AI_IDS.items():
+        told = (text(attributes.get(f"ai.telemetry.metadata.{each}")) for each in theirs)
+        yield ours, next(filter(None, told), None)
+    operation = _AI_REQUESTS.get(name.rpartition(".")[2])
+    if operation is None:
+        yield semconv.OPERATION, semconv.EXECUTE_TOOL if name == "ai.toolCall" else semconv.INVOKE_WORKFLOW
+        return
+    yield semconv.OPERATION, operation
+    yield semconv.PROVIDER, (text(attributes.get("ai.model.provider")) or "").partition(".")[0]
+    yield semconv.REQUEST_MODEL, attributes.get("ai.model.id")
+    yield _RAW_USAGE, _ai_usage(attributes)
+    yield semconv.REQUEST_STREAM, name.endswith(".doStream") or None
+    if (first := number(attributes.get("ai.response.msToFirstChunk"))) is not None:
+        yield semconv.TIME_TO_FIRST_CHUNK, first / 1000
+    values = attributes.get("ai.values") or attributes.get("ai.prompt.messages")
+    yield semconv.INPUT_MESSAGES, [_ai_message(parsed(each)) for each in listed(parsed(values))]
+    yield semconv.OUTPUT_MESSAGES, _ai_answer(attributes)
+
+
+def _ai_usage(attributes: Attributes) -> Attributes:
+    """`promptTokens` and `completionTokens` up to version 4 and of objects, `tokens` of embeddings."""
+    prefix = "ai.usage."
+    told = {name.removeprefix(prefix): value for name, value in attributes.items() if name.startswith(prefix)}
+    names = {
+        "input": ("inputTokens", "promptTokens", "tokens"),
+        "output": ("outputTokens", "completionTokens"),
+        "cached_tokens": ("cachedInputTokens", "inputTokenDetails.cacheReadTokens"),
+        "cache_write_tokens": ("inputTokenDetails.cacheWriteTokens",),
+        "reasoning_tokens": ("reasoningTokens", "outputTokenDetails.reasoningTokens"),
+    }
+    return {ours: told[each] for ours, theirs in names.items() for each in theirs if each in told}
+
+
+def _ai_message(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return {"role": "user", "content": value}
+    content = value.get("content")
+    return {**value, "content": [*map(_ai_part, content)] if isinstance(content, list) else content}
+
+
+def _ai_part(part: Any) -> Any:
+    kind = mapping(part).get("type")
+    if kind == "tool-call":
+        return {"type": "tool_call", **_ai_call(part)}
+    if kind == "tool-result":
+        output = part.get("output", part.get("result"))
+        return {"text": compact(mapping(output).get("value", output))}
+    return part
+
+
+def _ai_call(call: Attributes) -> dict[str, Any]:
+    arguments = call.get("input", call.get("args"))
+    return {"id": call.get("toolCallId"), "name": call.get("toolName"), "arguments": arguments}
+
+
+def _ai_answer(attributes: Attributes) -> list[Mapping[str, Any]]:
+    said = attributes.get("ai.response.text") or attributes.get("ai.response.object")
+    calls = [_ai_call(mapping(each)) for each in listed(parsed(attributes.get("ai.response.toolCalls")))]
+    return [{"role": "assistant", "content": said, "tool_calls": calls}] if said or calls else []

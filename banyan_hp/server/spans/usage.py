@@ -14,7 +14,13 @@ _OUTPUT = ("output_tokens", "completion_tokens", "output")
 _GOING_IN = ("prompt_tokens_details", "input_tokens_details", "input_token_details")
 _COMING_OUT = ("completion_tokens_details", "output_tokens_details", "output_token_details")
 _READ = ("cached_tokens", "cache_read", "cache_read_input_tokens", "input_cached_tokens", "input_cache_read")
-_WRITTEN = ("cache_write_tokens", "cache_creation", "cache_creation_input_tokens", "input_cache_creation")
+_WRITTEN = (
+    "cache_write_tokens",
+    "cache_creation",
+    "cache_creation_input_tokens",
+    "input_cache_creation",
+    "input_cache_write_tokens",
+)
 _REASONING = ("reasoning_tokens", "reasoning", "output_reasoning_tokens", "output_reasoning")
 
 OBJECTS = (
@@ -88,21 +94,21 @@ def usage_of(attributes: Attributes) -> Usage:
 def usage_in(reported: Attributes) -> Usage:
     """That of an object in the form of a provider, langfuse, mlflow or LangChain.
 
-    Where the parts of the input are more than the input, it is Anthropic's, which leaves them out.
+    Some leave the parts out of what they are parts of, as the total says: langfuse's for JavaScript. Where
+    the parts of the input are more than the input, it is Anthropic's, which does so, too.
     """
     going_in = {**reported, **_details(reported, _GOING_IN)}
     coming_out = {**reported, **_details(reported, _COMING_OUT)}
-    given = first_count(reported, _INPUT)
+    given, said = first_count(reported, _INPUT), first_count(reported, _OUTPUT)
     read, written = (_count(going_in, names) for names in (_READ, _WRITTEN))
+    reasoned = _count(coming_out, _REASONING)
+    total = first_count(reported, ("total_tokens", "total"))
     parts = (read or 0) + (written or 0)
-    return Usage(
-        given if given is None or parts <= given else given + parts,
-        first_count(reported, _OUTPUT),
-        read,
-        written,
-        _count(coming_out, _REASONING),
-        first_count(reported, ("total_tokens", "total")),
-    )
+    if given is not None and said is not None and total == given + parts + said + (reasoned or 0):
+        given, said = given + parts, said + (reasoned or 0)
+    elif given is not None and parts > given:
+        given += parts
+    return Usage(given, said, read, written, reasoned, total)
 
 
 def _details(reported: Attributes, names: tuple[str, ...]) -> dict[str, Any]:

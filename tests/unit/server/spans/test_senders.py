@@ -25,6 +25,7 @@ REPORTED: dict[str, tuple[int | None, ...]] = {
     "gemini": (31, 16, None, 17, 9),
     "silent": (None, None, None, None, None),  # a stream without usage: no sender has tokens
     "failed": (None, None, None, None, None),
+    "recounted": (7, None, None, 7, None),  # a stream whose tokens the sender counts, whatever was reported
 }
 NUMBERS = ("input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens")
 CHATS = ["chat"] * 4 + ["silent", "failed", "failed", "embeddings"]
@@ -47,6 +48,7 @@ EXPECTED: dict[str, tuple[list[str], set[str]]] = {
     "haystack-3.4.1": (["chat", "chat", "failed", "embeddings"], ALL - {"cache_write_tokens"}),
     "honeyhive-1.7.0": (AGAIN, ALL),
     "langfuse-5.0.4": ([*OPENAI, "chat"], ALL),
+    "langfuse-js-5.11.1": ([*["chat"] * 4, "silent", "failed", "vectors", "responses"], ALL),
     "langsmith-otel-0.15.1": (
         [*LANGCHAIN[:4], "chat", "silent", "failed", "failed", "responses", "responses"],
         ALL - {"cache_write_tokens"},
@@ -75,7 +77,12 @@ EXPECTED: dict[str, tuple[list[str], set[str]]] = {
     "oi-langchain-0.1.80": (LANGCHAIN, ALL - {"cache_write_tokens"}),
     "oi-langchain-and-openai-0.1.80": (LANGCHAIN, ALL - {"cache_write_tokens"}),
     "oi-openai-0.1.66": (OPENAI, ALL),
+    "oi-openai-js-4.2.7": (
+        ["chat", "silent", "chat", "chat", "silent", "vectors", "responses"],
+        ALL - {"cache_write_tokens"},
+    ),
     "openllmetry-openai-0.62.4": (OPENAI, ALL - {"cache_write_tokens"}),
+    "otel-openai-js-0.21.0": (AGAIN, set()),
     "phoenix-register-0.17.2": (["chat"], ALL - {"cache_write_tokens"}),
     "pydantic-ai-2.68.0": (["chat"] * 4 + ["silent"], ALL - {"cache_write_tokens"}),
     "semantic-kernel-1.45.0": (["chat"] * 2, set()),
@@ -83,7 +90,9 @@ EXPECTED: dict[str, tuple[list[str], set[str]]] = {
     "strands-1.62.0": (["chat"] * 2 + ["failed"], {"cached_tokens"}),
     "traceai-0.1.10": (AGAIN, {"cached_tokens", "reasoning_tokens"}),
     "traceloop-0.62.4": ([*OPENAI, *ANTHROPIC], ALL),
+    "traceloop-js-0.27.0": (["chat", "recounted", "chat", "chat", "recounted", "responses"], set()),
     "traceloop-langchain-0.62.4": (LANGCHAIN, {"cached_tokens"}),
+    "vercel-ai-6.0.326": ([*["chat"] * 4, "failed", "embeddings", "responses", "chat"], ALL),
 }
 
 
@@ -181,10 +190,13 @@ def test_what_was_said_is_read_in_every_form(name: str) -> None:
         ("langfuse-5.0.4", "session-7", "user-7"),
         ("langwatch-1.4.0", "th1", "u1"),  # in the metadata of the trace's root
         ("oi-agno-1.0.15", "s1", "u1"),  # on the agent's span
+        ("langfuse-js-5.11.1", "s1", "u1"),
         ("lmnr-0.8.2", "session-7", "user-7"),
         ("oi-openai-0.1.66", "session-7", "user-7"),
         ("strands-1.62.0", "session-7", "user-7"),
         ("traceloop-0.62.4", "session-7", "user-7"),
+        ("traceloop-js-0.27.0", "s1", "u1"),
+        ("vercel-ai-6.0.326", "s1", "u1"),
         ("logfire-agents-5.4.0", None, None),  # it replaces the session by "[Scrubbed due to 'session']"
         ("openllmetry-openai-0.62.4", None, "user-7"),
         ("litellm-otel-1.110.2", None, "user-7"),
