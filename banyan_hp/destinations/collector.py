@@ -160,21 +160,26 @@ def _url(settings: Settings, signal: str, path: str) -> str:
         return _with_path("otlp_endpoint", settings.otlp_endpoint.strip(), path)
     own = env(f"{VARIABLE}{signal}ENDPOINT")
     if own is not None:
-        return checked_url(f"{VARIABLE}{signal}ENDPOINT", own) + ("" if urlsplit(own).path else "/")
+        return _not_for_grpc(f"{VARIABLE}{signal}ENDPOINT", own) + ("" if urlsplit(own).path else "/")
     return _with_path(f"{VARIABLE}ENDPOINT", env(f"{VARIABLE}ENDPOINT") or DEFAULT_ENDPOINT, path)
 
 
 def _with_path(name: str, endpoint: str, path: str) -> str:
     """The URL below a general endpoint, to which the path may have been added already."""
-    base = checked_url(name, endpoint)
+    base = _not_for_grpc(name, endpoint)
     for each in (TRACES_PATH, LOGS_PATH):
         base = base.removesuffix(each)
-    if urlsplit(base).port == 4317:
+    return base + path
+
+
+def _not_for_grpc(name: str, endpoint: str) -> str:
+    url = checked_url(name, endpoint)
+    if urlsplit(url).port == 4317:
         raise ConfigurationError(
             f"{name} must be the collector's HTTP endpoint, usually on port 4318, was {endpoint!r}: "
             "port 4317 is for gRPC, which is not supported"
         )
-    return base + path
+    return url
 
 
 def _headers(settings: Settings, signal: str) -> Mapping[str, str]:

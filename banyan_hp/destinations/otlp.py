@@ -8,6 +8,7 @@ What a response means, beyond what the status says of any destination:
     400, 413                             one of the batch may be at fault: bisected
     other refusals                       all of the batch; nothing is gained by halves
     404, 405, 415, 501 of `/v1/logs`     the collector has no logs pipeline: scores wait for one, spans go on
+    401, a redirect, a page there        likewise: the engine's `is_of_the_endpoint`
 
 500 is retried, although the standard does not ask for that: collectors behind proxies send it in an outage.
 An empty body, one in protobuf to a request in JSON, and `"partialSuccess": null` are success: collectors send

@@ -279,6 +279,38 @@ def test_a_collector_without_logs_keeps_taking_spans(
     assert sorted(attributes(each)["banyan.record.id"] for each in sent) == sorted(f"s{n}" for n in range(12))
 
 
+@pytest.mark.parametrize("failing", ["refused", "401"])
+def test_logs_that_fail_on_their_own_hold_up_no_span(
+    collector: ScriptedServer,
+    make: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failing: str,
+) -> None:
+    """Where nothing listens, as where only the address of spans was given; or under a key without logs."""
+    if failing == "refused":
+        with ScriptedServer() as closed:
+            pass
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{collector.url}/v1/traces")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", closed.url)
+        logs_url = f"{closed.url}/v1/logs"
+    else:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        collector.handler = lambda request: Reply(401 if request.path == "/v1/logs" else 200)
+        logs_url = f"{collector.url}/v1/logs"
+    logger = make(otlp_endpoint=None, max_retries=0)
+    logger.log_prompt("", "", metadata=SCORE)  # first, where nothing is known of the collector yet
+    assert not logger.flush(timeout=20)
+    for _ in range(3):
+        logger.log_prompt("q", "a")
+        logger.log_prompt("", "", metadata=SCORE)
+        assert not logger.flush(timeout=20)
+    stats = logger.get_stats()
+    assert (stats["state"], stats["logs_sent"], stats["logs_spooled"]) == ("online", 3, 4)
+    assert (logger.health()["status"], "None" in logger.health()["reasons"][0]) == ("degraded", False)
+    assert len([line for line in caplog.messages if logs_url in line]) == 1
+
+
 def test_logs_may_have_a_host_of_their_own(
     collector: ScriptedServer, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import attrgetter
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 from ...logs import suppressed, warn
 from ..destination import Destination
@@ -14,6 +15,7 @@ from ..policy.classification import (
     accepts_some,
     all_delivered,
     has_conflict,
+    is_of_the_endpoint,
     is_to_be_bisected,
     reconsider,
     resolve_conflicts,
@@ -136,8 +138,18 @@ class Sender:
         if request.goes_compressed:
             verdicts = self._plain_if_refused(request, verdicts, group, mode)
         if not all_delivered(verdicts):
+            if self._fails_alone(request.url, verdicts):
+                verdicts = [verdicts[0]._replace(outcome=Outcome.NO_ENDPOINT)] * len(group)
             verdicts = self._corrected(verdicts, group, mode.deadline)
         return Attempt(group, request, began, verdicts, self._destination.base_url)
+
+    def _fails_alone(self, url: str, verdicts: list[Verdict]) -> bool:
+        """Whether it is a failure of this endpoint, and says nothing of the destination's first one."""
+        first, *others = self._destination.urls
+        if url not in others:
+            return False
+        same_host = urlsplit(url).netloc == urlsplit(first).netloc
+        return any(is_of_the_endpoint(verdict, same_host=same_host) for verdict in verdicts)
 
     def _not_sent(self, group: Group, request: Request, began: float, known: Verdict) -> Attempt:
         """It would come to what came of another one shortly before."""

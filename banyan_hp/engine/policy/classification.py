@@ -94,6 +94,22 @@ def reconsider(verdicts: list[Verdict], key_is_good: Callable[[], bool]) -> list
     ]
 
 
+def is_of_the_endpoint(verdict: Verdict, *, same_host: bool) -> bool:
+    """Whether a failure is that of an endpoint beside the destination's first one, and not the destination's.
+
+    A host that can't be reached is a matter of all that goes there. A 403 may be a firewall's about one
+    record, which `reconsider` finds out. Any other refusal of the key or the address holds up what goes to
+    this endpoint; where the first one refuses, too, its own records say so.
+
+    Args:
+        verdict: of the second endpoint.
+        same_host: the first endpoint is at the same host and port.
+    """
+    if verdict.outcome is Outcome.RETRY:
+        return verdict.status is None and not same_host
+    return verdict.outcome in _HOLDS and verdict.status != 403
+
+
 def may_be_the_record(verdict: Verdict) -> bool:
     """Whether a failure may be due to what was sent: the request got there, and then failed.
 

@@ -1,4 +1,4 @@
-"""Which endpoints of a destination are missing, where it has several and the others work.
+"""Which endpoints of a destination are missing, or fail on their own, where it has several.
 
 What belongs to a missing one is set aside: it waits on disk, and holds up nothing else. One request now and
 then asks whether the endpoint is there by now. Guarded by the engine's lock.
@@ -53,7 +53,9 @@ class Endpoints:
 
     def problem(self) -> str | None:
         """For people: what responds how."""
-        said = [
-            f"POST {url}: {verdict.status} {verdict.detail}" for url, (verdict, _) in self._missing.items()
-        ]
+        said = [f"POST {url}: {_said(verdict)}" for url, (verdict, _) in self._missing.items()]
         return "; ".join(said) or None
+
+
+def _said(verdict: Verdict) -> str:
+    return verdict.detail if verdict.status is None else f"{verdict.status} {verdict.detail}"

@@ -84,6 +84,10 @@ def test_grpc_is_refused_with_what_works(monkeypatch: Variables) -> None:
     assert collector_of(settings(otlp_protocol="http/json")).protocol == "http/json"
     with pytest.raises(ConfigurationError, match="otlp_endpoint must be the collector's HTTP endpoint"):
         collector_of(settings(otlp_endpoint="http://host:4317", otlp_protocol="http/json"))
+    monkeypatch.delenv("OTEL_EXPORTER_OTLP_PROTOCOL")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://host:4317")
+    with pytest.raises(ConfigurationError, match="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT must be the"):
+        collector_of(settings())
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from banyan_hp.engine.policy.classification import classify, outcome_of, reconsider, resolve_conflicts
+from banyan_hp.engine.policy.classification import (
+    classify,
+    is_of_the_endpoint,
+    outcome_of,
+    reconsider,
+    resolve_conflicts,
+)
 from banyan_hp.engine.records.outcome import Outcome, Verdict
 
 
@@ -86,3 +92,20 @@ def test_what_looks_like_a_wrong_key_may_be_a_refusal_of_that_record(
     assert [verdict.reason for verdict in reconsidered] == reasons
     refused = [verdict.outcome is Outcome.REFUSED for verdict in reconsidered]
     assert refused == [reason == "forbidden" for reason in reasons]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "same_host", "wanted"),
+    [
+        (Verdict(Outcome.RETRY, reason="no_connection"), False, True),
+        (Verdict(Outcome.RETRY, reason="no_connection"), True, False),
+        (Verdict(Outcome.RETRY, status=503), False, False),
+        (Verdict(Outcome.HOLD_AUTH, status=401), True, True),
+        (Verdict(Outcome.HOLD_AUTH, status=403), True, False),
+        (Verdict(Outcome.HOLD_CONFIG, status=301), True, True),
+        (Verdict(Outcome.REFUSED, status=400), True, False),
+    ],
+)
+def test_what_fails_at_a_second_endpoint_alone(verdict: Verdict, same_host: bool, wanted: bool) -> None:
+    """A host that can't be reached is a matter of all that goes there; a 403 may be one record's."""
+    assert is_of_the_endpoint(verdict, same_host=same_host) is wanted
