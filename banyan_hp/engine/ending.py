@@ -183,8 +183,8 @@ class Ending:
         if was_silent and self._responds_again(health):
             self._is_silent = False
             self.wait_until_sent(deadline)
-        success = self._parts.breaker.last_success
-        responded = success is not None and success >= began
+        last = self._parts.breaker.last_response
+        responded = last is not None and last >= began
         self._waited_in_vain = not responded and not self.nothing_more_to_do()
         if self._waited_in_vain and not was_silent:
             health.note_silent()
@@ -206,9 +206,9 @@ class Ending:
         return BackendHealth(spool.directory if spool is not None else None, self._clock.wall)
 
     def _responded_at(self) -> float | None:
-        """When the backend last took a record of this process, on the wall clock."""
-        success = self._parts.breaker.last_success
-        return None if success is None else self._clock.wall() - (self._clock.monotonic() - success)
+        """When the backend last responded to this process, be it with an error, on the wall clock."""
+        last = self._parts.breaker.last_response
+        return None if last is None else self._clock.wall() - (self._clock.monotonic() - last)
 
     @releases_on_error
     def wait_until_sent(self, deadline: float) -> None:

@@ -181,7 +181,8 @@ class Sender:
             self._counters.requests_sent += 1
             if isinstance(response, Response):
                 self._counters.bytes_sent += response.sent_bytes
-                self._concurrency.took(self._clock.monotonic() - began)
+                self._breaker.last_response = now = self._clock.monotonic()
+                self._concurrency.took(now - began)
         return response
 
     # -- where compression is refused --------------------------------------------------------------------

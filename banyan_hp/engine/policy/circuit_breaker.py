@@ -46,6 +46,7 @@ class CircuitBreaker:
         self.trips = 0  # how often an attempt left it open
         self.recoveries = 0
         self.last_success: float | None = None
+        self.last_response: float | None = None  # of any status
 
     @property
     def is_open(self) -> bool:

@@ -163,6 +163,7 @@ class _Judge:
     # -- what must hold ---------------------------------------------------------------------------------
 
     def all(self) -> Iterator[str]:
+        yield from self._blind()
         yield from self._wrong_ends()
         yield from self._exceptions()
         yield from self._mixed_up()
@@ -175,6 +176,11 @@ class _Judge:
         yield from self._unbalanced()
         yield from self._still_open()
         yield from self._left()
+
+    def _blind(self) -> Iterator[str]:
+        """Without the ports nobody knows whose arrival is whose; a doubt looks like a repetition."""
+        if self._evidence.arrivals and not self._ports:
+            yield "blind: no process has noted a connection, and yet records arrived"
 
     def _wrong_ends(self) -> Iterator[str]:
         for pid in self._evidence.stuck:

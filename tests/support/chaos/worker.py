@@ -270,20 +270,17 @@ def main() -> None:
     worker = Worker(orders, journal)
     atexit.register(worker.final)  # before the library registers its own: the last to be called
 
-    import urllib3.connection
-
     import banyan_hp
+    from banyan_hp.engine.http import addresses
 
-    # private: each connection of the library passes it, and only there its port is known
-    connect = urllib3.connection.HTTPConnection._new_conn
+    connect = addresses.open_socket  # each connection passes it, and only there its port is known
 
-    def connected(self: urllib3.connection.HTTPConnection) -> socket.socket:
-        sock = connect(self)
+    def connected(*args: Any) -> socket.socket:
+        sock = connect(*args)
         journal.write("connected", port=sock.getsockname()[1])
         return sock
 
-    # private: likewise
-    urllib3.connection.HTTPConnection._new_conn = connected  # type: ignore[method-assign]
+    addresses.open_socket = connected  # type: ignore[assignment]
     set_constants(orders["constants"])
     if orders["disk"] == "fake":
         fake_full_disk(orders["full"], orders["spool"])

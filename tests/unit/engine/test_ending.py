@@ -10,6 +10,7 @@ import pytest
 
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
+from banyan_hp.engine.spool.backend_health import BackendHealth
 from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down, failing
@@ -185,3 +186,22 @@ def test_shutdown_closes_the_disk_behind_a_record_that_a_caller_is_writing(
     caller.join()
     own = engine.ledger.own
     assert (own[Term.SPOOLED], own[Term.DROPPED]) == (1, 0)
+
+
+def test_a_backend_that_responds_with_errors_is_not_silent(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """An earlier exit has waited in vain. Since then it said "429": the next one awaits responses."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    engine.log()
+    engine.step()  # the first look at the disk
+    assert engine.spool is not None
+    BackendHealth(engine.spool.directory, clock.wall).note_silent()
+    ending = engine.core.ending
+    backend.behaviour = down
+    engine.flush(1)
+    assert not ending.expects_response()
+    backend.behaviour = failing(429)
+    clock.advance(10)
+    engine.flush(5)
+    assert ending.expects_response()

@@ -79,6 +79,13 @@ def test_a_record_that_arrived_once_is_well() -> None:
     assert found(ended(evidence()), arrival()) == []
 
 
+def test_a_judge_who_does_not_know_whose_connections_came_says_so() -> None:
+    """Else each doubt would be called a repetition."""
+    made = ended(evidence())
+    made.journal = [each for each in made.journal if each["what"] != "connected"]
+    assert found(made, arrival()) == ["blind"]
+
+
 def test_a_record_that_is_nowhere_is_lost_unless_somebody_counted_it() -> None:
     """A clean end must count what it drops; so must whoever adopted the record."""
     assert found(ended(evidence())) == ["lost"]
