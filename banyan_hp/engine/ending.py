@@ -134,10 +134,10 @@ class Ending:
             if self._lifecycle.accepting:
                 self._parts.inbox.seal()
                 now, breaker = self._clock.monotonic(), self._parts.breaker
-                self._scheduler.close()
                 breaker.hurry(now)
-                if breaker.delay(now) > timeout:  # the backend asked for a longer wait than there is time
+                if in_vain := breaker.stays_shut(now, timeout):  # we are to wait for longer
                     breaker.break_now(now)
+                self._scheduler.close(in_vain=in_vain)
             self._lifecycle.close(Cause.SUCCESSOR if superseded else cause)
 
     @releases_on_error
@@ -224,7 +224,7 @@ class Ending:
             return gave_up or not self._can_read_back() or not waiting.to_send(self._owed)
         own = self._parts.ledger.own
         if own[Term.QUEUED] or own[Term.IN_FLIGHT] > self._isolated(Term.IN_FLIGHT):
-            return gave_up and not waiting.spool_usable
+            return gave_up and not waiting.spool_usable and not self._runner.is_sending
         sent = own[Term.SPOOLED] <= self._isolated(Term.SPOOLED)
         return sent or gave_up or not self._can_read_back()
 

@@ -83,7 +83,7 @@ class Flushing:
         yield from self._drain_backlog(deadline)
         return self.result(lost, delivered)
 
-    def _flush_own(self, deadline: float) -> Steps[tuple[int, bool | None]]:
+    def _flush_own(self, deadline: float) -> Steps[tuple[int, bool]]:
         """Deliver what this process has logged. Returns how many are lost, and whether all is delivered."""
         waiting, breaker = self._parts.waiting, self._parts.breaker
         self._lock.run_deferred()
@@ -91,7 +91,9 @@ class Flushing:
             losses = Losses(self._parts)
             epochs, trips = losses.epochs, breaker.trips
             if breaker.is_open:
-                breaker.hurry(self._clock.monotonic())
+                now = self._clock.monotonic()
+                breaker.hurry(now)
+                trips -= breaker.stays_shut(now, deadline - now)
         yield waiting.for_all(
             lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), trips), deadline
         )
@@ -103,19 +105,21 @@ class Flushing:
         )
         lost += self._lost() - lost_on_disk if mark else 0
         if self._parts.lifecycle.over:  # meanwhile: the spool is closed and knows no marks
-            return lost, None
+            return lost, False
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return lost, not in_memory and not waiting.on_disk(mark)
 
     def _lost(self) -> int:
         return self._ledger.own[Term.QUARANTINED] + self._ledger.own[Term.DROPPED]
 
-    def result(self, lost: int, delivered: bool | None = None) -> FlushResult:
-        """What a flush or shutdown says at its end. By default the ledger says whether all is delivered."""
+    def result(self, lost: int, delivered: bool = False) -> FlushResult:
+        """What a flush or shutdown says at its end. By default the ledger says whether all is delivered.
+
+        What arrived after `delivered` was worked out is delivered, too: nothing is left.
+        """
         ledger = self.ledger_now()
         pending = ledger["queued"] + ledger["in_flight"]
-        if delivered is None:
-            delivered = not pending and not ledger["spooled"]
+        delivered = delivered or not (pending or ledger["spooled"])
         adopted = self._ledger.adopted
         backlog = adopted[Term.SPOOLED] + adopted[Term.IN_FLIGHT]
         unread = self._parts.spool.backlog_bytes if self._parts.spool is not None else 0

@@ -132,7 +132,8 @@ def create_app(
 
 
 def _committers(stores: Stores, gather: float) -> tuple[Committer, Committer[StoredSpan | StoredEvent]]:
-    return Committer(stores.calls, gather), Committer(stores.spans, gather)
+    calls = Committer(stores.calls.append_rows, stores.calls.rows, gather)
+    return calls, Committer(stores.spans.append, gather_seconds=gather)
 
 
 def _middleware(

@@ -27,6 +27,7 @@ collect_ignore_glob = [] if find_spec("playwright") else ["test_*.py"]
 
 DEMO_KEY = "psk_local"
 READ_KEY = "psk_reads"
+NAMES_KEY = "psk_names"  # of a project with names that nobody can read
 LOADED = "print(prompt.version"
 WIDE, NARROW = 1200, 360
 PATIENCE_MS = 1000 * PATIENCE
@@ -47,7 +48,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """`banyan-hp serve --demo`, and a second project whose every field is an attack."""
     directory = tmp_path_factory.mktemp("browser") / "cwd"
     directory.mkdir()
-    keys = ",".join((f"default:admin:{DEMO_KEY}", f"default:read:{READ_KEY}", key_entry()))
+    keys = ",".join(
+        (f"default:admin:{DEMO_KEY}", f"default:read:{READ_KEY}", f"names:admin:{NAMES_KEY}", key_entry())
+    )
     with serving("--demo", "--port", "0", cwd=directory, BANYAN_HP_SERVE_KEYS=keys) as running:
         running.wait_for(LOADED)
         fill(running.url)

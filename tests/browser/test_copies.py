@@ -127,7 +127,7 @@ def test_a_call_with_a_nasty_id_is_read_back(visit: Visiting, site: Site, tmp_pa
     log(site, call_id, input=NASTY)
     page = visit().go(f"/calls?id={quote(call_id, safe='')}")
     page.locator("tr[data-row] a").first.click()
-    page.get_by_role("heading", name="Elsewhere").wait_for()
+    page.get_by_role("heading", name="To copy").wait_for()
     assert unquote(page.url.rpartition("/calls/")[2]) == call_id
     text = copied(page, f"Read it with {way}")
     text += "\nimport json\nprint(json.dumps(call))\n" if way == "Python" else ""

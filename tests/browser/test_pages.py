@@ -7,16 +7,19 @@ from itertools import product
 from typing import Any, Literal
 
 import pytest
+import requests
 from playwright.sync_api import Page
 
-from tests.browser.addresses import ADDRESSES
-from tests.browser.conftest import DEMO_KEY, NARROW, WIDE, Site, Visiting
+from tests.browser.addresses import ADDRESSES, SECONDS
+from tests.browser.conftest import DEMO_KEY, NAMES_KEY, NARROW, WIDE, Site, Visiting
 from tests.browser.hostile_project import HOSTILE_KEY
 
 THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 _SERIOUS = ("serious", "critical")
 _AXE = "() => axe.run(document, {resultTypes: ['violations']})"
 _OVERFLOW = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
+_HIDDEN = "(box) => box.scrollWidth - box.clientWidth"
+_OUT_OF_SIGHT = "(cell) => cell.getBoundingClientRect().right - innerWidth"
 _STRUCK = "() => [window.struck, document.querySelectorAll('.struck, [onerror], [onclick]').length]"
 _LINKS = """() => ['href', 'src', 'action', 'hx-get'].flatMap((name) =>
     Array.from(document.querySelectorAll(`[${name}]`), (each) => each.getAttribute(name)))"""
@@ -59,6 +62,24 @@ def test_the_hostile_texts_are_there(visit: Visiting, site: Site) -> None:
     page = visit(key=HOSTILE_KEY).go("/calls")
     assert page.get_by_text("<script>window.struck=1</script>").count() > 0
     assert page.get_by_text("=HYPERLINK(").count() > 0
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_names_without_a_space_leave_the_texts_in_sight(visit: Visiting, site: Site, width: int) -> None:
+    """Wherever a call is listed; on a phone below them."""
+    body = {"input": "in", "output": "out", "model": "m" * 200, "prompt_name": "p" * 200}
+    headers = {"X-API-Key": NAMES_KEY, "Idempotency-Key": "unbroken"}
+    metadata = {"session_id": "s" * 200, "user_id": "u" * 200}
+    address = f"{site.url}/api/logs/prompt-usage"
+    usage = {**body, "metadata": metadata}
+    assert requests.post(address, json=usage, headers=headers, timeout=SECONDS).ok
+    visiting = visit(width=width, key=NAMES_KEY)
+    page = visiting.go("/calls")
+    for cell in page.locator("tr[data-row] td").all():
+        assert cell.bounding_box() is None or cell.evaluate(_OUT_OF_SIGHT) <= 0
+    if width == WIDE:
+        for path in ("/", "/sessions"):
+            assert visiting.go(path).locator(".scroll").last.evaluate(_HIDDEN) == 0
 
 
 def test_failures_are_pages_of_the_same_site(visit: Visiting, site: Site) -> None:

@@ -93,6 +93,17 @@ def test_keys_alone_search_move_and_open(visit: Visiting) -> None:
     expect(page).to_have_url(re.compile("/calls/.+"))
 
 
+def test_a_page_without_a_search_leads_to_that_of_calls(visit: Visiting) -> None:
+    """`/` searches wherever one is."""
+    page = visit().go("/prompts")
+    page.keyboard.press("/")
+    expect(page).to_have_url(re.compile("/calls"))
+    expect(page.locator("[data-search]")).to_be_focused()
+    page.keyboard.type("plant")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile("text=plant"))
+
+
 @pytest.mark.parametrize("scripts", [True, False])
 def test_a_prompt_is_edited_and_released_and_an_application_gets_it(
     visit: Visiting, site: Site, scripts: bool, request: pytest.FixtureRequest
@@ -155,5 +166,6 @@ def test_a_key_is_made_shown_once_and_revoked(visit: Visiting, scripts: bool) ->
     assert secret not in page.url
     page.goto(page.url.partition("/settings")[0] + "/settings")
     assert secret not in page.content()
-    page.get_by_role("button", name=re.compile("Revoke key")).first.click()
-    expect(page.get_by_role("button", name=re.compile("Revoke key"))).to_have_count(0)
+    page.locator("summary", has_text="Revoke").first.click()  # and nothing has happened yet
+    page.get_by_role("button", name=re.compile("Revoke key .* for good")).click()
+    expect(page.locator("summary", has_text="Revoke")).to_have_count(0)

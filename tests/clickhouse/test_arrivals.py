@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from banyan_hp.server.api.committer import Committer
-from banyan_hp.server.store.calls import Call, CallFilter, Calls, Stored
+from banyan_hp.server.store.calls import CallFilter, Calls, Stored
 from banyan_hp.server.store.database import BusyError, Database
 from tests.unit.server.store.samples import NOON, call, ids
 
@@ -170,7 +170,7 @@ def test_a_batch_may_be_of_many_months(store: Calls) -> None:
 
 def test_a_value_that_no_column_holds_is_refused_alone(store: ClickHouseCalls) -> None:
     """Its neighbours are stored, and nobody repeats them for ever."""
-    with Committer[Call](store) as committer:
+    with Committer(store.append_rows, store.rows) as committer:
         verdicts = committer.store([call(1), call(2, input_tokens=2**63), call(3)]).result(SECONDS)
     assert [verdicts[0], verdicts[2]] == [Stored.NEW, Stored.NEW]
     assert isinstance(verdicts[1], Exception)

@@ -28,8 +28,8 @@ PERIOD: dict[str, Any] = {"start": NOON - DAY, "until": None}
 LATER = NOON + timedelta(days=30)
 SOME = ["r1", "r2", "r7"]
 OF_ALL = {  # methods that read for nobody in particular, and what removes, which has a test of its own
-    *("append", "calls_of", "delete", "end", "erase", "index", "maintain", "pending"),
-    *("remove", "rebuild", "settled", "step", "trim", "unindexed", "uncounted"),
+    *("append", "append_rows", "calls_of", "delete", "end", "erase", "index", "maintain", "pending"),
+    *("remove", "rebuild", "rows", "settled", "step", "trim", "unindexed", "uncounted"),
 }
 # Statements that no project is asked of: the clock, and whose calls may be old.
 NEUTRAL = ("SELECT toUInt64(dateTime64ToSnowflakeID(now64", "SELECT DISTINCT project FROM calls")

@@ -372,8 +372,11 @@ def test_without_a_background_thread_the_caller_delivers(
     assert logger.get_stats()["worker_alive"] is False
 
 
-def test_without_a_background_thread_a_dead_backend_means_disk(make_logger: MakeLogger) -> None:
+def test_without_a_background_thread_a_dead_backend_means_disk(
+    make_logger: MakeLogger, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The caller learns that it was not delivered, finds it on disk, and later calls don't wait again."""
+    monkeypatch.setattr("banyan_hp.engine.policy.circuit_breaker.probe_delay", lambda *_: 60.0)
     with ScriptedServer() as reserved:
         port = reserved.port
     logger = make_logger(f"http://127.0.0.1:{port}", background_thread=False, max_retries=1)

@@ -67,9 +67,9 @@ def test_configure_again_loses_nothing(server: ScriptedServer) -> None:
     for thread in threads:
         thread.start()
     for key in ("psk_2", "psk_3"):
-        server.wait_for(len(server.requests) + 1, timeout=5)
+        server.wait_for(len(server.requests) + 1)
         banyan.configure(key, server.url, flush_interval=0.01)
-    server.wait_for(len(server.requests) + 1, timeout=5)
+    server.wait_for(len(server.requests) + 1)
     stop.set()
     for thread in threads:
         thread.join(10)

@@ -167,4 +167,4 @@ def test_a_new_logger_sends_what_the_one_it_replaces_has_left(make_logger: MakeL
         server.handler = lambda _request: Reply(503, "x")
         old.shutdown(0)
         server.handler = batching()
-        server.wait_for(lambda _requests: set(range(30)) <= set(numbers(server)), timeout=10)
+        server.wait_for(lambda _requests: set(range(30)) <= set(numbers(server)))

@@ -194,7 +194,7 @@ def test_what_uses_a_logger_keeps_it_alive() -> None:
             assert log("q", "a")
             assert traced("q") == "Q"
             time.sleep(0.05)  # for a logger that is gone to be closed
-        server.wait_for(9, timeout=5)
+        server.wait_for(9)
 
 
 # -- Ctrl-C --------------------------------------------------------------------------------------------------

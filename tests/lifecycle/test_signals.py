@@ -464,7 +464,7 @@ def test_ctrl_c_leaves_no_traceback_of_ours(presses: int, tmp_path: Path) -> Non
         process.send_signal(signal.SIGINT)
         assert process.stdout.readline() == "leaving\n"
         if presses == 2:
-            server.wait_for(1, timeout=5)
+            server.wait_for(1)
             process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=15)
         assert stderr.count("Traceback") == 1

@@ -150,7 +150,7 @@ def no_log_lines_with_secrets() -> Iterator[None]:
 
 BANYAN_ARGUMENTS = some_of(
     "input", "output", "prompt_data", "prompt_id", "prompt_name", "version", "branch_name", "model",
-    "metadata", "duration_ms", "experiment_context",
+    "metadata", "duration_ms", "experiment_context", "record_id", "content",
 )  # fmt: skip
 
 
@@ -171,7 +171,10 @@ def test_log_prompt(banyan_client: Hunted, arguments: dict[str, Recipe], ambient
 
 PLAIN_LOG = {"user_prompt": "p", "response": "r"}
 PLAIN_STEP = {"type": "t", "user_question": "q", "prompt_response": "r", "token": 1, "response_time": 1.0}
-LOGS = some_of("user_prompt", "response", "token_count", "response_time", "metadata", "session_id", "extra")
+LOGS = some_of(
+    "user_prompt", "response", "token_count", "response_time", "metadata", "session_id", "extra", "content",
+    "record_id",
+)  # fmt: skip
 STEPS = some_of("type", "user_question", "prompt_response", "token", "response_time", "llm_model")
 
 
@@ -211,6 +214,37 @@ def test_sessions(
     assert type(session.get_session_info()["session_id"]) is str
     assert isinstance(huggingplace.log(session.log, {**PLAIN_LOG, **made(options)}), Receipt)
     assert isinstance(huggingplace.log(session.log_step, {**PLAIN_STEP, **made(options)}), Receipt)
+
+
+SCORES = some_of(
+    "name", "value", "record_id", "session_id", "sticky_context", "prompt_data", "experiment_context",
+    "comment", "at",
+)  # fmt: skip
+
+
+@QUICK
+@given(arguments=SCORES, ambient=st.none() | ANYTHING)
+def test_scores(
+    banyan_client: Hunted,
+    huggingplace: Hunted,
+    arguments: dict[str, Recipe],
+    ambient: Recipe | None,
+) -> None:
+    """True or False, or a receipt, and one count."""
+    plain = {"name": "thumbs", "value": True, "record_id": "r"}
+    with around(ambient):
+        assert banyan_client.log(banyan_client.banyan.score, **{**plain, **made(arguments)}) in (True, False)
+        scored = huggingplace.log(huggingplace.huggingplace.score, **{**plain, **made(arguments)})
+        assert isinstance(scored, Receipt)
+
+
+@QUICK
+@given(arguments=some_of("record_id", "names", "ttl"))
+def test_feedback_tokens(banyan_client: Hunted, arguments: dict[str, Recipe]) -> None:
+    """A token, or a ConfigurationError."""
+    deliberately(
+        banyan_client.banyan.feedback_token, **{"record_id": "r", "names": ["thumbs"], **made(arguments)}
+    )
 
 
 # -- tracking ------------------------------------------------------------------------------------------------

@@ -105,10 +105,11 @@ class Consequences:
     def _lacks_endpoint(self, attempt: Attempt) -> None:
         """Nothing takes what this request holds; that says nothing of other requests."""
         verdict, url = attempt.verdicts[0], attempt.request.url
+        self._note_failure(verdict, attempt)
         with self._lock:
             self._counters.attempts_failed += 1
             is_new = self._endpoints.missing(url, verdict, self._clock.monotonic())
-        self._report_failure(verdict, attempt)
+        self._watchers.wake()
         if is_new:
             warn(f"no endpoint {url}", _NO_ENDPOINT, _without_words(verdict, attempt))
 
@@ -121,6 +122,7 @@ class Consequences:
             say(logging.INFO, "%s takes records now", url)
 
     def _failed(self, verdict: Verdict, attempt: Attempt) -> None:
+        self._note_failure(verdict, attempt)  # first: whoever sees that the destination is unwell finds why
         with self._lock:
             self._counters.attempts_failed += 1
             now = self._clock.monotonic()
@@ -128,7 +130,7 @@ class Consequences:
                 self._breaker.fail(verdict, attempt.began, now)
             trouble = self._breaker.state if self._breaker.is_open and not self._breaker.refusing else ""
             delay = self._breaker.delay(now)
-        self._report_failure(verdict, attempt)
+        self._watchers.wake()
         if trouble in _TROUBLE:
             self._report_trouble(
                 trouble, attempt.base_url, _TROUBLE[trouble], _without_words(verdict, attempt)
@@ -151,13 +153,12 @@ class Consequences:
         if len(group) > 1 and group[0].attempts == 1:  # the rest of a batch that failed is in halves already
             self._batch_support.failed(len(group), attempt.bytes)
 
-    def _report_failure(self, verdict: Verdict, attempt: Attempt) -> None:
+    def _note_failure(self, verdict: Verdict, attempt: Attempt) -> None:
         request = attempt.request
         status = f"{verdict.status} " if verdict.status is not None else ""
         message = f"{request.method} {request.url}: {status}{verdict.detail}".rstrip()
         error = _error(message, verdict, request.url, attempt.group)
         self._settlement.failed(error, _without_words(verdict, attempt))
-        self._watchers.wake()
 
     def _report_trouble(self, trouble: str, base_url: str, message: str, *args: object) -> None:
         """Once, until the destination takes a record again."""
@@ -192,11 +193,10 @@ class Consequences:
 
     def _refused(self, record: Record, verdict: Verdict, attempt: Attempt, *, beside_others: bool) -> bool:
         """Quarantine a record that is at fault itself; False if it is to be kept and tried again."""
-        is_known = is_refused(record)
+        if not is_refused(record):  # first: whoever sees that everything seems refused finds why
+            self._report_refusal(record, verdict, attempt)
         certain = verdict.is_final or verdict.status == _CONFLICT
         at_fault = certain or self._is_at_fault(record, attempt, beside_others)
-        if not is_known:
-            self._report_refusal(record, verdict, attempt)
         return at_fault and self._quarantine(record, verdict)
 
     def _quarantine(self, record: Record, verdict: Verdict) -> bool:

@@ -80,11 +80,11 @@ class Scheduler:
         self._hurried = True
         self.sleepers.disturb()
 
-    def close(self) -> None:
-        """The end is near: nothing lingers, a backlog stays, and the destination gets one more chance."""
+    def close(self, *, in_vain: bool) -> None:
+        """The end is near: nothing lingers, a backlog stays, one more chance for the destination or none."""
         self._lock.assert_held()
         self.closing = True
-        self._last_chance = self._breaker.trips
+        self._last_chance = self._breaker.trips - in_vain
 
     @property
     def gave_up(self) -> bool:

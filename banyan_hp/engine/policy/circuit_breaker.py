@@ -73,6 +73,10 @@ class CircuitBreaker:
             return float("inf")
         return max(0.0, self._not_before - now, self._retry_after_until - now)
 
+    def stays_shut(self, now: float, seconds: float) -> bool:
+        """Whether no attempt is under way, and none may begin for so long: waiting for one is in vain."""
+        return not (self._probing and self.is_open) and self.delay(now) > seconds
+
     def begin(self) -> bool:
         """Begin an attempt. Returns whether it is the probe; if so, `end(probe=True)` must follow."""
         if self.is_open:

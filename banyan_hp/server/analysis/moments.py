@@ -6,6 +6,11 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+_PRECISION = 1e-12
+"""What sums of floating-point numbers are off by, at most: no variance is known more closely than that, as a
+part of the mean square. Where all users have the same value, 0.1 say, the means of two versions differ by
+their rounding, which is no difference."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moments:
@@ -65,12 +70,13 @@ class Moments:
         For a mean over users this is the sample variance. For a ratio it is the delta method's: with
         R = y / x, the variance over users of (y_i - R * x_i) / (x / n), so that users with more calls count
         for more. Source: Deng, Knoblich, Lu 2018, "Applying the Delta Method in Metric Analytics", 2.3.
+        It is not below what rounding may have made of it.
         """
         if self.n < 2 or self.x <= 0:
             return math.nan
         ratio = self.y / self.x
         residuals = self.yy - 2 * ratio * self.xy + ratio * ratio * self.xx  # squared; their mean is 0
-        return max(0.0, residuals) / (self.n - 1) * (self.n / self.x) ** 2
+        return max(_PRECISION * self.yy, residuals) / (self.n - 1) * (self.n / self.x) ** 2
 
     @property
     def standard_error(self) -> float:

@@ -18,11 +18,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Generic, Protocol
+from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
@@ -37,24 +37,14 @@ MOST_WAITING_BYTES = 128 * 1024 * 1024  # of all that waits: a database that han
 _STOP_SECONDS = 10.0
 
 T = TypeVar("T", default=Call)
-_Given = TypeVar("_Given", contravariant=True)
-
-
-class Store(Protocol[_Given]):
-    """What a committer writes to."""
-
-    def append(self, given: Sequence[_Given], /) -> list[Stored]:
-        """Store all of them in one transaction, or none; for each, what became of it."""
-        ...
-
 
 Verdict = Stored | Exception
 """What became of a call, or why the database refused it."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Waiting(Generic[T]):
-    calls: Sequence[T]
+class _Waiting:
+    calls: Sequence[Any]
     size: int
     future: Future[list[Verdict]]
 
@@ -63,15 +53,22 @@ class Committer(Generic[T]):
     """Stores calls, or spans, for many requests at once. A context manager whose thread ends with it.
 
     Args:
-        calls: what they are stored in.
+        append: stores all that was prepared in one transaction, or nothing; for each, what became of it.
+        prepared: does before that what needs no database, in the thread that has something stored.
         gather_seconds: how long a group waits at most for requests that are being read.
     """
 
-    def __init__(self, calls: Store[T], gather_seconds: float = 0.0) -> None:
-        self._calls = calls
+    def __init__(
+        self,
+        append: Callable[[Sequence[Any]], Sequence[Stored]],
+        prepared: Callable[[Sequence[T]], Sequence[Any]] = list,
+        gather_seconds: float = 0.0,
+    ) -> None:
+        self._append = append
+        self._prepared = prepared
         self._gather_seconds = gather_seconds
         self._coming = 0
-        self._waiting: deque[_Waiting[T]] = deque()
+        self._waiting: deque[_Waiting] = deque()
         self._waiting_bytes = 0
         self._changed = threading.Condition()
         self._stopping = False
@@ -94,6 +91,7 @@ class Committer(Generic[T]):
         It raises `BusyError` if the database can't be used now, or if too much waits for it already.
         """
         future: Future[list[Verdict]] = Future()
+        waiting = _Waiting(self._prepared(calls), size, future)
         with self._changed:
             if self._stopping:
                 future.set_exception(BusyError("the backend stops"))
@@ -101,7 +99,7 @@ class Committer(Generic[T]):
             if self._waiting and self._waiting_bytes + size > MOST_WAITING_BYTES:
                 future.set_exception(BusyError("too many calls wait to be stored"))
                 return future
-            self._waiting.append(_Waiting(calls, size, future))
+            self._waiting.append(waiting)
             self._waiting_bytes += size
             self._changed.notify()
         return future
@@ -132,7 +130,7 @@ class Committer(Generic[T]):
                     if not each.future.done():
                         each.future.set_exception(reason)
 
-    def _next_group(self) -> list[_Waiting[T]]:
+    def _next_group(self) -> list[_Waiting]:
         """What waits, as far as it fits a group; empty at the end."""
         with self._changed:
             self._storing = False
@@ -140,7 +138,7 @@ class Committer(Generic[T]):
             self._storing = True
             if self._gather_seconds:
                 self._changed.wait_for(self._is_gathered, self._gather_seconds)
-            group: list[_Waiting[T]] = []
+            group: list[_Waiting] = []
             calls = size = 0
             while self._waiting:
                 calls += len(self._waiting[0].calls)
@@ -156,9 +154,9 @@ class Committer(Generic[T]):
         many = sum(len(each.calls) for each in self._waiting)
         return self._stopping or not self._coming or many >= MOST_CALLS or self._waiting_bytes >= MOST_BYTES
 
-    def _store(self, group: list[_Waiting[T]]) -> None:
+    def _store(self, group: list[_Waiting]) -> None:
         try:
-            stored = iter(self._calls.append([call for each in group for call in each.calls]))
+            stored = iter(self._append([call for each in group for call in each.calls]))
         except Exception as error:
             if not refuses_values(error):
                 raise
@@ -168,10 +166,10 @@ class Committer(Generic[T]):
             for each in group:
                 each.future.set_result([next(stored) for _ in each.calls])
 
-    def _verdicts(self, calls: Sequence[T]) -> list[Verdict]:
+    def _verdicts(self, calls: Sequence[Any]) -> list[Verdict]:
         """Those of one request."""
         try:
-            return list(self._calls.append(calls))
+            return list(self._append(calls))
         except Exception as error:
             if not refuses_values(error):
                 raise

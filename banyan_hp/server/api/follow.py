@@ -125,7 +125,7 @@ class Listener:
                 arrived = await feed.next(self.chosen, self._matches, after)
             except (BusyError, SlowQueryError) as error:
                 yield self._event(after)  # where a client goes on when it comes back
-                yield _end(str(error))
+                yield _end(error.to_callers if isinstance(error, BusyError) else str(error))
                 return
             for each in arrived:
                 after = each.position

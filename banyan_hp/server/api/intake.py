@@ -6,6 +6,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, ClassVar, NamedTuple, cast
@@ -175,11 +176,11 @@ def documented(model: type[Strict]) -> dict[str, Any]:
 
 
 class _Batch(NamedTuple):
-    """A batch's records, why each is refused if it is, and the calls of the others."""
+    """A batch's records, why each is refused if it is, and what becomes of the others, if there are any."""
 
     entries: Sequence[Entry]
     refusals: list[str | None]
-    calls: list[Call]
+    stored: Future[list[Verdict]] | None
 
 
 class _Intake:
@@ -191,16 +192,17 @@ class _Intake:
     async def one(self, request: Request, caller: Ingesting) -> Response:
         """Log one call. `Idempotency-Key` is its id, `X-Event-Time` when it happened."""
         content = await request.body()
-        call = await off_the_loop(len(content), self._call_of, content, request, caller.project)
-        (verdict,) = await asyncio.wrap_future(self._committer.store([call], len(content)))
-        return Json(*self._response(call.id, verdict))
+        call_id, stored = await off_the_loop(len(content), self._taken, content, request, caller.project)
+        (verdict,) = await asyncio.wrap_future(stored)
+        return Json(*self._response(call_id, verdict))
 
-    def _call_of(self, content: bytes, request: Request, project: str) -> Call:
+    def _taken(self, content: bytes, request: Request, project: str) -> tuple[str, Future[list[Verdict]]]:
         body = value_of(content)
         _refuse(self.kind.refusal(body), self.kind.bad)
         call_id, time = self._named(request)
         text = storable(content.decode("utf-8"))
-        return self.kind.call(project, call_id, time, body, self._prices, text)
+        call = self.kind.call(project, call_id, time, body, self._prices, text)
+        return call_id, self._committer.store([call], len(content))
 
     def _response(self, call_id: str, verdict: Verdict) -> tuple[dict[str, object], int]:
         if verdict is Stored.CONFLICT:
@@ -215,15 +217,14 @@ class _Intake:
         """Log a batch. Its response has each record's outcome, or is short if all are good."""
         content = await request.body()
         with self._committer.coming():
-            entries, refusals, calls = await off_the_loop(
+            entries, refusals, stored = await off_the_loop(
                 len(content), self._batch_of, content, caller.project
             )
-            stored = self._committer.store(calls, len(content)) if calls else None
         if not entries:
             return Json({"accepted": 0, "gzip": True})
         verdicts = await asyncio.wrap_future(stored) if stored is not None else []
-        if len(calls) == len(refusals) and set(verdicts) <= {Stored.NEW, Stored.REPEAT}:
-            return Json({"accepted": len(calls)})
+        if len(verdicts) == len(refusals) and set(verdicts) <= {Stored.NEW, Stored.REPEAT}:
+            return Json({"accepted": len(verdicts)})
         left = iter(verdicts)
         results = [
             self._result(entry.id, refusal or next(left))
@@ -239,7 +240,7 @@ class _Intake:
             raise HTTPException(413, f"records must be at most {MOST_RECORDS}, were {len(entries)}")
         calls: list[Call] = []
         refusals = [self._take(entry, project, calls) for entry in entries]
-        return _Batch(entries, refusals, calls)
+        return _Batch(entries, refusals, self._committer.store(calls, len(body)) if calls else None)
 
     def _opened(self, value: object) -> list[Entry]:
         if (plain := plain_entries(value)) is not None:

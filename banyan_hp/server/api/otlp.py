@@ -27,7 +27,7 @@ from . import response_models
 from .auth import Exporting
 from .committer import Committer, Verdict
 from .otlp_scores import is_score, score_of
-from .requests import JsonRoute, parse_json
+from .requests import JsonRoute, off_the_loop, parse_json
 from .responses import RETRY_SECONDS
 
 logger = logging.getLogger(__name__)
@@ -67,7 +67,7 @@ class OtlpRoute(JsonRoute):
                 return _refused(request, error.status_code, str(error.detail), error.headers)
             except BusyError as error:
                 later = {"Retry-After": str(RETRY_SECONDS)}
-                return _refused(request, 503, f"the database can't be used now: {error}", later)
+                return _refused(request, 503, f"the database can't be used now: {error.to_callers}", later)
 
         return handle_otlp
 
@@ -145,7 +145,7 @@ class _Export:
         if arrivals.kept:
             waiting.append(self._spans.store(arrivals.kept, size))
         if arrivals.scores:
-            waiting.append(self._calls.store(arrivals.scores, size))
+            waiting.append(await off_the_loop(size, self._calls.store, arrivals.scores, size))
         return [verdict for each in waiting for verdict in await asyncio.wrap_future(each)]
 
 

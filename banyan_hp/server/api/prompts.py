@@ -17,8 +17,8 @@ from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, PRODUCTION, Content, 
 from . import prompt_response_models
 from .auth import Administering, Caller, Ingesting, Reading, refuse_other_project
 from .forms import configuration, prompt_as_json, version_as_json
+from .models import MAX_NAME, Limit, Name, Query, Strict, Words, shown
 from .models import Json as JsonObject
-from .models import Limit, Name, Query, Strict, Words, shown
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json, UnfitError, tagged
 from .state import Backend
@@ -84,16 +84,21 @@ class PromptChange(Strict):
     enable_logging: Annotated[bool | None, Field(description="true or false")] = None
 
 
-class Release(Strict):
-    """A version to be served from now on; null: none."""
+_VersionOrNone = Annotated[
+    Name | None, Field(description=f"a string of 1 to {MAX_NAME} characters, or null for none")
+]
 
-    version: Name | None = None
+
+class Release(Strict):
+    """A version to be served from now on; null: none. It has to be said: an empty body takes nothing away."""
+
+    version: _VersionOrNone
 
 
 class Label(Strict):
     """Where a label points; a version of null: nowhere any more."""
 
-    version: Name | None = None
+    version: _VersionOrNone
 
 
 class Fetched(Query):

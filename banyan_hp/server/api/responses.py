@@ -111,7 +111,9 @@ def _invalid(_request: Request, error: RequestValidationError) -> Failure:
     first = error.errors()[0]
     where, *path = first["loc"]
     reason = first["msg"]
-    if first["type"] != "refused":
+    if first["type"] == "missing" and not path:
+        reason = f"{where} must be a JSON object, was missing"
+    elif first["type"] != "refused":
         reason = f"{'.'.join(map(str, path)) or where} {reason}"
     return failure(BAD if where == "body" else BAD_QUERY, reason)
 
@@ -132,14 +134,18 @@ def _unusable_cursor(_request: Request, error: Exception) -> Failure:
     return failure(BAD_QUERY, str(error))
 
 
-def _busy(_request: Request, error: Exception) -> Failure:
+def _busy(_request: Request, error: BusyError) -> Failure:
     # Trouble that may pass, so the status has the client try again.
     logger.error("the database can't be used now: %s", error)
-    return failure(503, f"the database can't be used now: {error}", {"Retry-After": str(RETRY_SECONDS)})
+    return failure(
+        503, f"the database can't be used now: {error.to_callers}", {"Retry-After": str(RETRY_SECONDS)}
+    )
 
 
-def _database(_request: Request, error: OperationalError) -> Failure:
-    return _busy(_request, Exception(str(error.orig).partition("\n")[0]))
+def _database(request: Request, error: OperationalError) -> Failure:
+    busy = BusyError(str(error.orig).partition("\n")[0])
+    busy.__cause__ = error
+    return _busy(request, busy)
 
 
 def _slow(_request: Request, error: Exception) -> Failure:

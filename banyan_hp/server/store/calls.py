@@ -200,6 +200,14 @@ class Calls(Protocol):
         """Store all of them in one transaction, or none; for each, what became of it."""
         ...
 
+    def rows(self, calls: Sequence[Call]) -> Sequence[dict[str, Any]]:
+        """The first half of `append`, which needs no database: calls as this store's rows."""
+        ...
+
+    def append_rows(self, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+        """The second half; it may be done again with the same rows."""
+        ...
+
     def get(self, project: str, call_id: str) -> Call | None:
         """The newest call of this id."""
         ...

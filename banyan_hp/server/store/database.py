@@ -29,6 +29,7 @@ _WRITERS = 2  # likewise, apart from readers: however slow those are, calls are 
 _TRIES = 6
 _RETRIED_STATES = frozenset({"40001", "40P01", "55P03"})  # serialisation failure, deadlock, no lock
 _REFUSING_STATES = frozenset({"22", "23", "54"})  # data exception, constraint, program limit exceeded
+_SECRETS = ("password", "sslpassword", "scram_client_key", "scram_server_key", "oauth_client_secret")
 _STEPS = 10_000  # of SQLite's machine, between two looks at the clock
 
 T = TypeVar("T")
@@ -36,6 +37,11 @@ T = TypeVar("T")
 
 class BusyError(Exception):
     """The database can't do it now, though it may soon: others hold it, or it is not there."""
+
+    @property
+    def to_callers(self) -> str:
+        """The same without the database's address and role, which are not for whoever may call."""
+        return "there is no connection to it" if is_cut_off(self.__cause__) else str(self)
 
 
 class SlowQueryError(Exception):
@@ -231,13 +237,13 @@ def _prepare_sqlite(connection: sqlite3.Connection, _record: object) -> None:
 
 
 def url_to_show(url: str) -> str:
-    """PostgreSQL's URL without a password.
+    """PostgreSQL's URL without a password, or what else in it is secret.
 
     Raises:
         StartError: it is none.
     """
     try:
-        parsed = make_url(url).set(drivername="postgresql").difference_update_query(["password"])
+        parsed = make_url(url).set(drivername="postgresql").difference_update_query(_SECRETS)
     except ArgumentError as error:
         raise StartError(f"the database URL is not valid: {error}") from None
     bare = URL.create(
@@ -266,6 +272,13 @@ def _is_transient(error: DBAPIError) -> bool:
     if isinstance(error.orig, sqlite3.OperationalError):
         return "locked" in str(error.orig) or "busy" in str(error.orig)
     return isinstance(error, OperationalError) or error.connection_invalidated
+
+
+def is_cut_off(error: BaseException | None) -> bool:
+    """Whether PostgreSQL could not be reached, or refused to let us in: it names no state then."""
+    if not isinstance(error, OperationalError) or isinstance(error.orig, sqlite3.Error):
+        return False
+    return getattr(error.orig, "sqlstate", None) is None
 
 
 def _is_moving(error: Any) -> bool:

@@ -179,6 +179,13 @@ class Projects:
             row = connection.execute(select(projects).where(projects.c.id == project)).first()
         return Project(row.id, row.name) if row is not None else None
 
+    def has_others(self, project: str) -> bool:
+        """Whether there is any but this one."""
+        with self._database.read() as connection:
+            return (
+                connection.execute(select(projects.c.id).where(projects.c.id != project)).first() is not None
+            )
+
     def put(self, project: Project) -> None:
         """Make it, or give it another name."""
 

@@ -46,15 +46,29 @@ def _given(calls: Sequence[Any], column: str) -> list[float]:
     return [value for call in calls if (value := getattr(call, column)) is not None]
 
 
-def value_rows(user: Mapping[str, Any], scores: Sequence[Any]) -> Iterator[dict[str, Any]]:
-    """What a user's scores amount to, for each name; nothing for who was seen in two versions."""
+def value_rows(
+    user: Mapping[str, Any], calls: Sequence[Any], scores: Sequence[Any]
+) -> Iterator[dict[str, Any]]:
+    """What a user's scores amount to, for each name; nothing for who was seen in two versions.
+
+    Args:
+        user: the user's row.
+        calls: those in the window. A score about one of them is never from before the exposure, whatever its
+            time says: an interaction may be scored before it ends and is logged, and clocks differ.
+        scores: those that lead to the user.
+    """
     if user["mixed"]:
         return
     own = {
         name: user[name]
         for name in ("project", "experiment_id", "sticky_value", "version", "first_at", "ends_at")
     }
-    within = [score for score in scores if user["first_at"] <= score.at < user["ends_at"]]
+    made = {call.id for call in calls}
+    within = [
+        score
+        for score in scores
+        if score.at < user["ends_at"] and (score.at >= user["first_at"] or score.record_id in made)
+    ]
     by_name: dict[str, list[Any]] = defaultdict(list)
     for score in _last_ones(within):
         by_name[score.name].append(score)

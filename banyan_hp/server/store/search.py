@@ -19,10 +19,12 @@ MAX_QUERY_WORDS = 50
 _WORD = re.compile(r"[^\W_]+")
 # The same of a text in ASCII, in less time: all else becomes a blank. Bytes of other characters stay.
 _APART = bytes(each if each > 127 or chr(each).isalnum() else 32 for each in range(256)).lower()
-_FOREIGN = re.compile(r"[^\x00-\x7f]")
-_BLANKS = re.compile("  +")
-_LONG = re.compile(rf" [^ ]{{{MAX_WORD + 1}}}")
-_TOO_LONG = re.compile(rf"( [a-z0-9]{{{MAX_WORD}}})[a-z0-9]+(?= )")
+_BLANKS = re.compile(b"  +")
+_TOO_LONG = re.compile(rb"( [a-z0-9]{%d})[a-z0-9]+(?= )" % MAX_WORD)
+# What the bytes of words look like, to find in no time what is rare: bytes of other characters, long words.
+_FOREIGN, _PLAIN, _BLANK = b"\x80", b"x", b" "
+_LOOKS = bytes(128 if each > 127 else 32 if each == 32 else ord(_PLAIN) for each in range(256))
+_LONG = _PLAIN * (MAX_WORD + 1)
 _TERM = re.compile(r'"([^"]*)"?|([^\s"]+)')
 
 Phrase = tuple[str, ...]
@@ -58,25 +60,22 @@ def _spelt(text: str) -> str:
 
     Without an object for each word, which would take as long as all else.
     """
-    plain = text.isascii()
-    words = _BLANKS.sub(" ", f" {_apart(text if plain else unicodedata.normalize('NFC', text).casefold())} ")
-    if _LONG.search(words) is not None:
-        words = _TOO_LONG.sub(r"\1", words)
-    return words if plain or words.isascii() else _without_foreign(words)
+    words = _BLANKS.sub(_BLANK, b" %b " % text.encode("utf-8", "surrogatepass").translate(_APART))
+    if _LONG in words.translate(_LOOKS):
+        words = _TOO_LONG.sub(rb"\1", words)
+    return _without_foreign(words).decode("ascii")
 
 
-def _without_foreign(words: str) -> str:
-    done: list[str] = []
+def _without_foreign(words: bytes) -> bytes:
+    looks = words.translate(_LOOKS)
+    done: list[bytes] = []
     position = 0
-    while found := _FOREIGN.search(words, position):
-        begin, end = words.rindex(" ", 0, found.start()), words.index(" ", found.end())
+    while (found := looks.find(_FOREIGN, position)) != -1:
+        begin, end = words.rindex(_BLANK, 0, found), words.index(_BLANK, found)
         done += (words[position:begin], _foreign(words[begin + 1 : end]))
         position = end
-    return "".join(done) + words[position:]
-
-
-def _apart(text: str) -> str:
-    return text.encode("utf-8", "surrogatepass").translate(_APART).decode("utf-8", "surrogatepass")
+    done.append(words[position:])
+    return b"".join(done)
 
 
 def phrases_of(query: str) -> list[Phrase]:
@@ -96,12 +95,14 @@ def phrases_of(query: str) -> list[Phrase]:
     return phrases
 
 
-def _foreign(text: str) -> str:
-    return _known(text) if len(text) <= MAX_WORD else _in_ascii(text)
+def _foreign(word: bytes) -> bytes:
+    """The words of what is between two blanks, each with a blank before it."""
+    return _known(word) if len(word) <= MAX_WORD else _in_ascii(word)
 
 
-def _in_ascii(text: str) -> str:
-    return "".join([f" {_as_ascii(each[:MAX_WORD])}" for each in _WORD.findall(text)])
+def _in_ascii(word: bytes) -> bytes:
+    text = unicodedata.normalize("NFC", word.decode("utf-8", "surrogatepass")).casefold()
+    return "".join([f" {_as_ascii(each[:MAX_WORD])}" for each in _WORD.findall(text)]).encode("ascii")
 
 
 _known = lru_cache(4096)(_in_ascii)

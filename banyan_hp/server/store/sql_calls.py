@@ -66,7 +66,14 @@ class SqlCalls:
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        rows = [row_of(call) for call in given]
+        return self.append_rows(self.rows(given))
+
+    def rows(self, given: Sequence[Call]) -> list[dict[str, Any]]:
+        """See `Calls.rows`."""
+        return [row_of(call) for call in given]
+
+    def append_rows(self, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+        """See `Calls.append_rows`."""
         return self._database.write(lambda connection: self._append(connection, rows))
 
     def named_within(self, connection: Connection, project: str, ids: Sequence[str]) -> Sequence[Any]:
@@ -80,13 +87,13 @@ class SqlCalls:
 
     def append_within(self, connection: Connection, given: Sequence[Call]) -> list[Stored]:
         """The same in a transaction that is under way."""
-        return self._append(connection, [row_of(call) for call in given])
+        return self._append(connection, self.rows(given))
 
     def remove_within(self, connection: Connection, rows: Sequence[Any]) -> int:
         """Remove calls, by rows with `seq` and `day`, in a transaction that is under way; how many."""
         return self._removal.remove(connection, rows, aged=False)
 
-    def _append(self, connection: Connection, rows: list[dict[str, Any]]) -> list[Stored]:
+    def _append(self, connection: Connection, rows: Sequence[dict[str, Any]]) -> list[Stored]:
         stored: list[Stored] = [Stored.CONFLICT] * len(rows)
         waiting = self._dialect.numbered(connection, rows)
         while waiting:  # one statement takes a key only once

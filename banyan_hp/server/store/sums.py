@@ -153,7 +153,7 @@ def _compute(
             for score, is_owned in given[value]
             if is_owned or (counts_in(score, experiment_id) and names_user(score, sticky_key))
         ]
-        step.values += value_rows(row, counted)
+        step.values += value_rows(row, theirs, counted)
 
 
 def _calls_in_windows(

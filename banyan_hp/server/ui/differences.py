@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from difflib import SequenceMatcher
-from itertools import zip_longest
+from itertools import groupby, zip_longest
+from operator import itemgetter
 from typing import NamedTuple
 
 MOST_WORDS = (
@@ -65,11 +66,17 @@ def _words(left: str, right: str) -> Pair:
     before, after = _WORD.findall(left), _WORD.findall(right)
     if max(len(before), len(after)) > MOST_WORDS:
         return Pair(_whole(left), _whole(right))
-    sides: tuple[list[Piece], list[Piece]] = ([], [])
-    for tag, start, end, other_start, other_end in SequenceMatcher(
-        None, before, after, autojunk=False
-    ).get_opcodes():
-        for side, words in ((sides[0], before[start:end]), (sides[1], after[other_start:other_end])):
-            if words:
-                side.append(Piece("".join(words), tag != "equal"))
-    return Pair(tuple(sides[0]), tuple(sides[1]))
+    found = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    changed = [tag != "equal" for tag, *_ in found]
+    for index in range(1, len(found) - 1):
+        # A space between two words that differ is nothing that both have: marked, the words are one piece.
+        changed[index] |= all(word.isspace() for word in before[found[index][1] : found[index][2]])
+    lefts = ("".join(before[start:end]) for _, start, end, _, _ in found)
+    rights = ("".join(after[start:end]) for _, _, _, start, end in found)
+    return Pair(_joined(zip(lefts, changed, strict=True)), _joined(zip(rights, changed, strict=True)))
+
+
+def _joined(texts: Iterable[tuple[str, bool]]) -> Side:
+    """Pieces, as few as they can be."""
+    groups = groupby((each for each in texts if each[0]), key=itemgetter(1))
+    return tuple(Piece("".join(text for text, _ in group), changed) for changed, group in groups)

@@ -20,19 +20,21 @@ class Tile:
     Attributes:
         change: against the period before; "" where there is nothing to compare.
         tone: whether the change is ``good``, ``bad``, or neither.
+        counted: what the calls have in common that the figure counts; None: it counts none.
     """
 
     label: str
     value: str
     change: str
     tone: str = ""
+    counted: Mapping[str, str] | None = None
 
 
 def tiles_of(now: Sums, before: Sums) -> list[Tile]:
     """The figures of a period, each with its change against the one before."""
     p50, p95 = (lambda sums: sums.latency(0.5)), (lambda sums: sums.latency(0.95))
     return [
-        Tile("Calls", number(now.calls), relative(now.calls, before.calls)),
+        Tile("Calls", number(now.calls), relative(now.calls, before.calls), counted={}),
         _errors(now, before),
         _latency("Latency p50", p50, now, before),
         _latency("Latency p95", p95, now, before),
@@ -50,12 +52,18 @@ def tiles_of(now: Sums, before: Sums) -> list[Tile]:
 
 def _errors(now: Sums, before: Sums) -> Tile:
     value = f"{number(now.errors)} ({percent(now.error_rate)})" if now.calls else number(0)
-    if now.error_rate is None or before.error_rate is None:
-        return Tile("Errors", value, "")
-    points = now.error_rate - before.error_rate
+    change, tone = _points(now.error_rate, before.error_rate)
+    return Tile("Errors", value, change, tone, {"failed": "true"})
+
+
+def _points(now: float | None, before: float | None) -> tuple[str, str]:
+    """How a share has changed, and whether that is good."""
+    if now is None or before is None:
+        return "", ""
+    points = now - before
     if abs(points) < _SAME:
-        return Tile("Errors", value, "no change")
-    return Tile("Errors", value, f"{100 * points:+.1f} points", "bad" if points > 0 else "good")
+        return "no change", ""
+    return f"{100 * points:+.1f} points", "bad" if points > 0 else "good"
 
 
 def _latency(label: str, of: Callable[[Sums], float | None], now: Sums, before: Sums) -> Tile:

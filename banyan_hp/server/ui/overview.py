@@ -130,6 +130,7 @@ def shown(
         visitor,
         given=query.model_dump(),
         of=of,
+        of_calls={_KINDS[of.kind]: of.name} if of.name else {},
         prompt=backend.prompts.find(project, of.name) if of.kind is Kind.PROMPT else None,
         period=period,
         hourly=step == HOUR,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -19,6 +20,7 @@ from ..api.state import Backend, Stores
 from ..store.hours import DAY, HOUR, Kind, Period, hour_of
 from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, Prompt, Version
 from .differences import side_by_side
+from .refusals import Refusal, RefusedError, refusing
 from .rendering import PageRoute, page, redirect
 from .visitors import Changing, Looking, Visitor
 
@@ -30,9 +32,23 @@ _CONTENT: TypeAdapter[Any] = TypeAdapter(ContentField)
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 
+class Entered(NamedTuple):
+    """What was entered into a form that was refused, and why; nothing: there was none."""
+
+    fields: Mapping[str, str] = MappingProxyType({})
+    refusal: Refusal | None = None
+    status: int = 200
+
+
 @router.get("/prompts")
 def listed(request: Request, visitor: Looking, backend: Backend, after: str | None = None) -> Response:
     """The prompts of the project."""
+    return _list(request, visitor, backend, Entered(), after)
+
+
+def _list(
+    request: Request, visitor: Visitor, backend: Stores, entered: Entered, after: str | None = None
+) -> Response:
     project = visitor.caller.project
     part = backend.prompts.listed(project, after=after)
     names = {prompt.name for prompt, _, _ in part.items}
@@ -43,20 +59,28 @@ def listed(request: Request, visitor: Looking, backend: Backend, after: str | No
         request,
         "prompts",
         visitor,
+        entered.status,
+        entered=entered.fields,
+        refusal=entered.refusal,
         prompts=part.items,
         next=part.next,
         done=done,
+        shared=len(names) < len(part.items),
         most_labels=_MOST_LABELS,
     )
 
 
 @router.post("/prompts")
-def create(post: Changing, backend: Backend) -> Response:
-    """A prompt with its first version, a draft."""
-    caller = post.visitor.caller
-    name = _named(post.fields, "name")
-    prompt = Prompt(project=caller.project, name=name, branch=post.fields.get("branch") or DEFAULT_BRANCH)
-    backend.prompts.create(prompt, _version_of(post.fields, FIRST_VERSION), caller.actor, release=False)
+def create(request: Request, post: Changing, backend: Backend) -> Response:
+    """A prompt with its first version, a draft; what is refused stays in the form."""
+    caller, fields = post.visitor.caller, post.fields
+    try:
+        with refusing(_no_field):
+            name, branch = _named(fields, "name"), fields.get("branch") or DEFAULT_BRANCH
+            prompt = Prompt(project=caller.project, name=name, branch=branch)
+            backend.prompts.create(prompt, _version_of(fields, FIRST_VERSION), caller.actor, release=False)
+    except RefusedError as error:
+        return _list(request, post.visitor, backend, Entered(fields, error.refusal, error.status))
     return redirect(f"/prompts/{prompt.prompt_id}")
 
 
@@ -72,6 +96,19 @@ def one(
 ) -> Response:
     """One prompt: its newest versions, or those behind a cursor, one in full, beside the one of `against`."""
     prompt = _prompt(prompt_id, visitor, backend)
+    return _page(request, visitor, backend, prompt, Entered(), version, against, after)
+
+
+def _page(
+    request: Request,
+    visitor: Visitor,
+    backend: Stores,
+    prompt: Prompt,
+    entered: Entered,
+    version: str | None = None,
+    against: str | None = None,
+    after: str | None = None,
+) -> Response:
     (newest,) = backend.prompts.versions(prompt, limit=1, newest=True).items
     versions = backend.prompts.versions(prompt, limit=PAGE_VERSIONS, after=after, newest=True)
     shown = _version(version or prompt.version or newest.version, prompt, backend)
@@ -82,6 +119,9 @@ def one(
         request,
         "prompt",
         visitor,
+        entered.status,
+        entered=entered.fields,
+        refusal=entered.refusal,
         prompt=prompt,
         versions=versions.items,
         newest=newest,
@@ -101,19 +141,24 @@ def one(
 
 
 @router.post("/prompts/{prompt_id}/versions")
-def save(prompt_id: str, post: Changing, backend: Backend) -> Response:
-    """Save a draft: a further version. Refused if somebody else has saved one meanwhile."""
-    prompt = _prompt(prompt_id, post.visitor, backend)
-    version = _version_of(post.fields)
-    after = post.fields.get("after") or None
-    backend.prompts.add_version(prompt, version, post.visitor.caller.actor, release=False, after=after)
+def save(request: Request, prompt_id: str, post: Changing, backend: Backend) -> Response:
+    """Save a draft, unless somebody else has saved one meanwhile; what is refused stays in the form."""
+    visitor, fields = post.visitor, post.fields
+    prompt, after = _prompt(prompt_id, visitor, backend), fields.get("after") or None
+    try:
+        with refusing(_no_field):
+            version = _version_of(fields)
+            backend.prompts.add_version(prompt, version, visitor.caller.actor, release=False, after=after)
+    except RefusedError as error:
+        entered = Entered(fields, error.refusal, error.status)
+        return _page(request, visitor, backend, prompt, entered, fields.get("shown"))
     return redirect(_address(prompt, version.version))
 
 
 @router.post("/prompts/{prompt_id}/release")
 def release(prompt_id: str, post: Changing, backend: Backend) -> Response:
     """Serve a version from now on."""
-    prompt, version = _prompt(prompt_id, post.visitor, backend), _named(post.fields, "version")
+    prompt, version = _prompt(prompt_id, post.visitor, backend), post.fields.get("version", "")
     backend.prompts.release(prompt, version, post.visitor.caller.actor)
     return redirect(_address(prompt, version))
 
@@ -122,7 +167,10 @@ def release(prompt_id: str, post: Changing, backend: Backend) -> Response:
 def label(prompt_id: str, post: Changing, backend: Backend) -> Response:
     """Have a label point to a version; without one: to none any more."""
     prompt, version = _prompt(prompt_id, post.visitor, backend), post.fields.get("version") or None
-    backend.prompts.label(prompt, _named(post.fields, "label"), version, post.visitor.caller.actor)
+    name = post.fields.get("label", "").strip()
+    if not name:
+        raise HTTPException(400, "label must not be empty.")
+    backend.prompts.label(prompt, name, version, post.visitor.caller.actor)
     return redirect(_address(prompt, version))
 
 
@@ -132,10 +180,10 @@ def label(prompt_id: str, post: Changing, backend: Backend) -> Response:
 def _version_of(fields: Mapping[str, str], otherwise: str = "") -> Version:
     text = fields.get("content", "").replace("\r\n", "\n")  # as forms send the ends of lines
     if not text.strip():
-        raise HTTPException(400, "The content must not be empty.")
+        raise RefusedError("content", "The content must not be empty.")
     config = _json(fields, "config", "an object") if fields.get("config", "").strip() else None
     if config is not None and not isinstance(config, dict):
-        raise HTTPException(400, 'The configuration must be a JSON object, such as {"temperature": 0.2}.')
+        raise RefusedError("config", 'The configuration must be a JSON object, such as {"temperature": 0.2}.')
     return Version(
         version=fields.get("version", "").strip() or otherwise or _named(fields, "version"),
         content=_messages(fields) if fields.get("kind") == "chat" else text,
@@ -149,21 +197,25 @@ def _messages(fields: Mapping[str, str]) -> Any:
     try:
         return stored_content(_CONTENT.validate_python(given))
     except ValidationError as error:
-        raise HTTPException(400, f"The messages of a chat: {error.errors()[0]['msg']}") from None
+        raise RefusedError("content", f"The messages of a chat: {error.errors()[0]['msg']}") from None
 
 
 def _json(fields: Mapping[str, str], name: str, what: str) -> Any:
     try:
         return parse_json(fields[name].encode())
     except ValueError as error:
-        raise HTTPException(400, f"{name} must be {what} in JSON: {error}") from None
+        raise RefusedError(name, f"{name} must be {what} in JSON: {error}") from None
 
 
 def _named(fields: Mapping[str, str], name: str) -> str:
     value = fields.get(name, "").strip()
     if not value:
-        raise HTTPException(400, f"{name} must not be empty.")
+        raise RefusedError(name, f"{name} must not be empty.")
     return value
+
+
+def _no_field(_name: str, _index: int | None) -> None:
+    """What the store refuses is about all of it."""
 
 
 def _values(request: Request) -> dict[str, str]:

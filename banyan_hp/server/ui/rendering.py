@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse
 
-from ..api.responses import failure_of
+from ..api.responses import Failure, failure_of
 from .assets import address
 from .texts import FILTERS
 from .visitors import CSRF_FIELD, LoginNeededError, Visitor
@@ -27,6 +27,7 @@ HEADERS: Mapping[str, str] = {
     "Cache-Control": "no-store",  # what a page shows is not for the next user of the machine
 }
 _TITLES = {400: "That can't be shown", 403: "Not allowed", 404: "Not found", 409: "Changed meanwhile"}
+_REFUSED = "Nothing was changed"  # instead of the first of them, where a form was sent
 
 
 def _environment() -> Environment:
@@ -115,10 +116,25 @@ class PageRoute(APIRoute):
                 failure = failure_of(request, error)
                 if failure is None:
                     raise
-                title = _TITLES.get(failure.status_code, "That didn't work")
-                return page(request, "error", None, failure.status_code, title=title, reason=failure.reason)
+                return _failed(request, failure)
 
         return handle_page
+
+
+def nowhere(request: Request, error: Exception) -> Response:
+    """Nothing is at an address: a page says so to browsers, and JSON to programs."""
+    failure = failure_of(request, error)
+    if failure is None:
+        raise error
+    return _failed(request, failure) if "text/html" in request.headers.get("accept", "") else failure
+
+
+def _failed(request: Request, failure: Failure) -> Response:
+    """The page that says so; to whoever is known to look, with the way to all others."""
+    status, visitor = failure.status_code, getattr(request.state, "visitor", None)
+    sent = status == 400 and request.method == "POST"
+    title = _REFUSED if sent else _TITLES.get(status, "That didn't work")
+    return page(request, "error", visitor, status, title=title, reason=failure.reason)
 
 
 def _to_login(request: Request) -> Response:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, NamedTuple
 
 from fastapi import APIRouter, Request, Response
 from fastapi import Query as FromQuery
+from pydantic import Field
 
 from ..api.state import Backend, Stores
 from ..store.calls import Call, CallFilter, microseconds
@@ -26,7 +27,7 @@ router = APIRouter(route_class=PageRoute, include_in_schema=False)
 class Queue(Wanted):
     """Which calls are to be reviewed; `unrated`: those without a rating by the visitor, or by anybody."""
 
-    unrated: Literal["me", "anyone"] | None = None
+    unrated: Annotated[Literal["me", "anyone"], Field(description="me or anyone")] | None = None
 
     def given(self) -> dict[str, str]:
         """Those that are set, as the address has them."""

@@ -77,9 +77,11 @@ def _page(
     after: str | None = None,
 ) -> Response:
     caller, served = visitor.caller, cast("Served", request.app.state.served)
-    condition = condition_of(served.database) if visitor.may_change else None
+    # Of a database with several projects, its size and its lag would say how much the others log.
+    shared = backend.projects.has_others(caller.project)
+    condition = condition_of(served.database) if visitor.may_change and not shared else None
     keys = backend.keys.page(caller.project, PAGE_KEYS, after) if visitor.may_change else None
-    lag = backend.calls.unindexed(_MOST_LAG + 1)
+    lag = backend.calls.unindexed(_MOST_LAG + 1) if condition is not None else 0
     return page(
         request,
         "settings",
@@ -93,7 +95,7 @@ def _page(
         served=served,
         state=condition,
         lag=f"{lag:,}" if lag <= _MOST_LAG else f"more than {_MOST_LAG:,}",
-        flaws=list(_flaws(request, condition, lag)) if condition is not None else [],
+        flaws=list(_flaws(request, condition, lag)) if visitor.may_change else [],
         roles=[role.value for role in Role],
     )
 
@@ -103,13 +105,18 @@ def _until_tomorrow() -> Period:
     return Period(since=_EVER, until=day_of(datetime.now(UTC)) + 2 * DAY)
 
 
-def _flaws(request: Request, status: Condition, lag: int) -> Iterator[str]:
+def _flaws(request: Request, status: Condition | None, lag: int) -> Iterator[str]:
     """What `banyan-hp doctor` would say of this server, as far as the server itself can see it."""
+    if status is not None:
+        yield from _flaws_of_database(status, lag)
+    if request.url.scheme == "http" and not is_loopback(request.headers.get("host", "")):
+        yield "Keys and texts travel unencrypted: put a proxy with TLS in front of this server."
+
+
+def _flaws_of_database(status: Condition, lag: int) -> Iterator[str]:
     if status.revision != status.newest:
         yield f"The database is at revision {status.revision}, this release at {status.newest}: restart it."
     if lag > _MOST_LAG:
         yield f"More than {_MOST_LAG:,} calls can't be found by their words yet: indexing is behind."
     if status.outside and status.partitions is not None:
         yield f"{status.outside:,} calls are in no day's partition: their clocks are wrong, or they are old."
-    if request.url.scheme == "http" and not is_loopback(request.headers.get("host", "")):
-        yield "Keys and texts travel unencrypted: put a proxy with TLS in front of this server."

@@ -10,8 +10,7 @@ from decimal import Decimal
 NOTHING = "–"
 MOST_SHOWN = 100_000  # characters of one text on a page; the rest is a click away
 _SMALL_COST = 0.01
-_MINUTE_MS = 60_000
-_SECOND_MS = 1000
+_DURATIONS = {"days": 86_400_000, "h": 3_600_000, "min": 60_000, "s": 1000}  # in milliseconds
 
 
 def number(value: float | None) -> str:
@@ -30,9 +29,10 @@ def milliseconds(value: float | None) -> str:
     """A duration in the unit that suits it."""
     if value is None:
         return NOTHING
-    if value < _SECOND_MS:
-        return f"{value:.0f} ms"
-    return f"{value / _SECOND_MS:.1f} s" if value < _MINUTE_MS else f"{value / _MINUTE_MS:.1f} min"
+    for unit, size in _DURATIONS.items():
+        if value >= size:
+            return f"{value / size:,.1f} {unit}"
+    return f"{value:.0f} ms"
 
 
 def dollars(value: float | None) -> str:
@@ -64,6 +64,12 @@ def in_ascii(value: object, indent: int | None = 2) -> str:
     return json.dumps(value, indent=indent)
 
 
+def label(column: str) -> str:
+    """A column of a call, as a person calls it: ``prompt_name`` is the prompt."""
+    words = column.removesuffix("_id").removesuffix("_name").replace("_", " ")
+    return words[:1].upper() + words[1:]
+
+
 def opening(value: object, characters: int = 120) -> str:
     """The beginning of a text on one line."""
     line = " ".join(as_text(value)[: 4 * characters].split())
@@ -78,5 +84,6 @@ FILTERS: Mapping[str, Callable[..., str]] = {
     "instant": instant,
     "minute": minute,
     "as_text": as_text,
+    "label": label,
     "opening": opening,
 }

@@ -88,7 +88,9 @@ def current(request: Request) -> Visitor:
         raise LoginNeededError
     if not caller.role.covers(Role.READ):
         raise HTTPException(403, "this key may only log; the pages need one with the role read or admin")
-    return Visitor(caller, _csrf(secret), login.name or caller.key_id)
+    visitor = Visitor(caller, _csrf(secret), login.name or caller.key_id)
+    request.state.visitor = visitor  # for the page that says what went wrong
+    return visitor
 
 
 class _LoginForm(JsonRequest):

@@ -198,6 +198,18 @@ def test_of_many_that_follow_the_same_version_one_is_stored(backend: Backend, na
     assert len(versions(backend, ident)) == 2
 
 
+@pytest.mark.parametrize("what", ["release", "labels/staging"])
+def test_nothing_is_taken_away_without_saying_so(backend: Backend, name: str, what: str) -> None:
+    """Only `null` serves none, or removes a label: a body without a version is refused."""
+    ident = created(backend, name)["id"]
+    call(backend, "PUT", f"{MANAGED}/{ident}/labels/staging", json={"version": "1.0"})
+    refused = call(backend, "PUT", f"{MANAGED}/{ident}/{what}", json={})
+    why = "version must be a string of 1 to 255 characters, or null for none, was missing"
+    assert (refused.status_code, refused.json()["error"]) == (422, why)
+    left = call(backend, "PUT", f"{MANAGED}/{ident}", json={}).json()
+    assert (left["released"], left["labels"]) == ("1.0", {"staging": "1.0"})
+
+
 def test_who_changed_what_and_when_is_kept(backend: Backend, name: str) -> None:
     """Newest first, with what was there before, so that anything can be undone."""
     ident = created(backend, name, metadata={"a": 1})["id"]

@@ -223,7 +223,8 @@ def test_status_changes_nothing_and_refuses_others(
 
 
 def test_path_shows_no_password(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert main(["db", "path", "--db", "postgresql://u:secret@h:5/d?sslmode=require&password=secret"]) == 0
+    url = "postgresql://u:secret@h:5/d?sslmode=require&password=secret&sslpassword=secret"
+    assert main(["db", "path", "--db", url]) == 0
     assert capsys.readouterr().out == "postgresql://u@h:5/d?sslmode=require\n"
     assert main(["db", "path", "--db", str(tmp_path / "x")]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'x'}\n"

@@ -25,11 +25,12 @@ def backend() -> FakeBackend:
     return FakeBackend()
 
 
+@pytest.mark.parametrize("max_retries", [3, 0])
 def test_shutdown_does_not_wait_for_a_retry_after_it_cannot_keep(
-    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path, max_retries: int
 ) -> None:
     """Told to wait a minute and given a second: to disk at once, without another request."""
-    engine = SteppedEngine(backend, clock, tmp_path, batching="always")
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=max_retries)
     engine.log()
     backend.behaviour = failing(429, **{"retry-after": "60"})
     engine.flush(0.5)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
@@ -11,6 +12,7 @@ from banyan_hp.engine.http.response import Response
 from banyan_hp.engine.http.transport import Request
 from banyan_hp.engine.records.ledger import Term
 from banyan_hp.engine.records.record import Record
+from banyan_hp.engine.spool.held_segments import Mark
 from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
 from tests.support.stepped import FakeBackend, SteppedEngine, down, failing, json_answer
@@ -166,3 +168,60 @@ def test_flushing_in_a_loop_does_not_hammer_a_backend_that_is_down(
         engine.log()
         engine.flush(5)
     assert len(backend.usage()) <= 4 * (clock.monotonic() - began) + 1
+
+
+@pytest.mark.parametrize("has_disk", [True, False])
+def test_a_flush_does_not_wait_for_a_retry_after_it_cannot_keep(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path, *, has_disk: bool
+) -> None:
+    """The backend is down, and has asked for a minute: of five seconds none is spent."""
+    engine = SteppedEngine(backend, clock, tmp_path if has_disk else None, batching="always", max_retries=0)
+    backend.behaviour = failing(503, **{"retry-after": "60"})
+    for _ in range(2):
+        engine.log()
+        began = clock.monotonic()
+        result = engine.flush(5)
+        assert clock.monotonic() == began
+    assert (bool(result), result.spooled, result.pending) == (False, *((2, 0) if has_disk else (0, 2)))
+    assert len(backend.usage()) == 1
+    backend.behaviour = backend.well
+    assert engine.flush(90)
+
+
+def test_a_flush_counts_what_arrives_while_it_ends(
+    backend: FakeBackend, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never "not delivered" beside a ledger in which nothing is left and nothing lost."""
+    engine = SteppedEngine(backend, clock)
+    engine.log()
+    counted = engine.waiting.on_disk
+
+    def counted_just_before_it_arrives(mark: Mark) -> int:
+        return counted(mark) + 1
+
+    monkeypatch.setattr(engine.waiting, "on_disk", counted_just_before_it_arrives)
+    assert engine.flush(30)
+
+
+@pytest.mark.parametrize("statuses", [(503,), (401,), (503, 422)])
+def test_whoever_sees_that_the_destination_is_unwell_finds_why(
+    backend: FakeBackend, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, statuses: tuple[int, ...]
+) -> None:
+    """A flush on another thread may return as soon as the breaker is open, and ask for the reason."""
+    engine = SteppedEngine(backend, clock, batching="never", max_retries=0)
+    reasons: list[str] = []
+
+    def then_ask(change: Callable[..., None]) -> Callable[..., None]:
+        def asking(*args: Any) -> None:
+            change(*args)
+            reasons.extend(engine.health()["reasons"][:1])
+
+        return asking
+
+    for change in ("fail", "refuse"):
+        monkeypatch.setattr(engine.breaker, change, then_ask(getattr(engine.breaker, change)))
+    engine.log()
+    for status in statuses:
+        backend.behaviour = failing(status)
+        engine.flush(30)
+        assert f"status {status}" in reasons.pop()

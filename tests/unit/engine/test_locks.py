@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[3] / "banyan_hp"
@@ -14,6 +15,7 @@ _MAKES_A_LOCK = re.compile(r"\w*Lock|allocate_lock|Condition|(Bounded)?Semaphore
 _NAMED = re.compile(r"^\| `([\w.]+)` \|", re.MULTILINE)
 
 
+@cache
 def locks_of_the_library() -> set[str]:
     """Each as `Class.attribute`, or as `module.variable` below the package."""
     paths = [path for path in PACKAGE.rglob("*.py") if path.relative_to(PACKAGE).parts[0] not in _ASIDE]

@@ -57,7 +57,14 @@ class ClickHouseCalls:
 
     def append(self, given: Sequence[Call]) -> list[Stored]:
         """See `Calls.append`."""
-        rows = [row_of_call(call) for call in given]
+        return self.append_rows(self.rows(given))
+
+    def rows(self, given: Sequence[Call]) -> list[dict[str, Any]]:
+        """See `Calls.rows`."""
+        return [row_of_call(call) for call in given]
+
+    def append_rows(self, rows: Sequence[dict[str, Any]]) -> list[Stored]:
+        """See `Calls.append_rows`."""
         with self._one_at_a_time:
             held = self._held(rows)
             told = [key for row in rows if (key := key_of(row)) in held and self._told(held[key], row)]
@@ -66,15 +73,12 @@ class ClickHouseCalls:
             new = [row for row, each in zip(rows, stored, strict=True) if each is Stored.NEW]
             if new:
                 self._clickhouse.insert("calls", *values_of(new))
-            self._note_processed(rows)
+            # Also of repeats: a crash may have come between the insert and this.
+            self._arrivals.note(processed_in(rows))
             self._count_repeats(
                 [row for row, each in zip(rows, stored, strict=True) if each is Stored.REPEAT]
             )
         return stored
-
-    def _note_processed(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Also of repeats: a crash may have come between the insert and this."""
-        self._arrivals.note(processed_in(rows))
 
     def _told(self, held: Row, row: Mapping[str, Any]) -> bool:
         """Whether a span told of it: what our own client sends says more, and takes its place."""

@@ -65,11 +65,11 @@ users AS (
 )
 """
 
-# The scores that may count in the experiment, and the users whom they lead to by a record or a session. A
-# join keeps its right side in memory: the scores, which are fewer.
+# The scores that may count in the experiment, the users whom they lead to by a record or a session, and when
+# their record was made. A join keeps its right side in memory: the scores, which are fewer.
 _SCORES = """
 theirs AS (
-    SELECT id, session, sticky_value, sticky_key FROM experiment_calls
+    SELECT id, session, sticky_value, sticky_key, event_time FROM experiment_calls
     WHERE project = {project:String} AND experiment_id = {experiment:String}
 ),
 given AS (
@@ -79,18 +79,20 @@ given AS (
     WHERE project = {project:String} AND (experiment_id IS NULL OR experiment_id = {experiment:String})
 ),
 near AS (
-    SELECT s.seq AS seq, c.sticky_value AS sticky_value
+    SELECT s.seq AS seq, c.sticky_value AS sticky_value, c.event_time AS made_at, 1 AS of_record,
+        s.sticky_value IS NOT NULL
+            AND (s.sticky_key IS NULL OR c.sticky_key IS NULL OR s.sticky_key = c.sticky_key) AS names
     FROM theirs AS c INNER JOIN given AS s ON c.id = s.record_id
-    WHERE NOT (s.sticky_value IS NOT NULL
-        AND (s.sticky_key IS NULL OR c.sticky_key IS NULL OR s.sticky_key = c.sticky_key))
     UNION ALL
-    SELECT s.seq AS seq, c.sticky_value AS sticky_value
+    SELECT s.seq AS seq, c.sticky_value AS sticky_value, c.event_time AS made_at, 0 AS of_record,
+        s.sticky_value IS NOT NULL
+            AND (s.sticky_key IS NULL OR c.sticky_key IS NULL OR s.sticky_key = c.sticky_key) AS names
     FROM theirs AS c INNER JOIN (SELECT * FROM given WHERE record_id IS NULL) AS s ON c.session = s.session
-    WHERE NOT (s.sticky_value IS NOT NULL
-        AND (s.sticky_key IS NULL OR c.sticky_key IS NULL OR s.sticky_key = c.sticky_key))
 ),
 owned AS (
-    SELECT seq, groupUniqArray(2)(sticky_value) AS found FROM near GROUP BY seq
+    SELECT seq, groupUniqArrayIf(2)(sticky_value, NOT coalesce(names, 0)) AS found,
+        groupUniqArrayIf((sticky_value, made_at), of_record) AS made
+    FROM near GROUP BY seq
 )
 """
 
@@ -98,18 +100,21 @@ owned AS (
 # query names twice ClickHouse computes twice: so numbers and categories are told apart at the end only.
 _COUNTED = """
 meant AS (
-    SELECT s.*, assumeNotNull(s.sticky_value) AS whose, 1 AS named
-    FROM given AS s WHERE s.sticky_value IS NOT NULL
-    UNION ALL
-    SELECT s.*, o.found[1] AS whose, 0 AS named
-    FROM given AS s INNER JOIN owned AS o ON s.seq = o.seq WHERE length(o.found) = 1
+    SELECT s.*, o.made AS made, who.1 AS whose, who.2 AS named
+    FROM given AS s LEFT JOIN owned AS o ON s.seq = o.seq
+    ARRAY JOIN arrayConcat(
+        if(s.sticky_value IS NULL, [], [(assumeNotNull(s.sticky_value), 1)]),
+        if(length(o.found) = 1, [(o.found[1], 0)], [])
+    ) AS who
 ),
 lasts AS (
     SELECT u.sticky_value AS sticky_value, any(u.version) AS version, any(u.first_at) AS first_at,
         any(u.ends_at) AS ends_at, g.name AS name,
         argMax(tuple(g.kind, g.number, g.text), (g.at, g.id)) AS last
     FROM users AS u INNER JOIN meant AS g ON u.sticky_value = g.whose
-    WHERE NOT u.mixed AND g.at >= u.first_at AND g.at < u.ends_at
+    WHERE NOT u.mixed AND g.at < u.ends_at
+        AND (g.at >= u.first_at
+            OR arrayExists(call -> call.1 = u.sticky_value AND call.2 < u.ends_at, g.made))
         AND (g.named = 0 OR g.sticky_key IS NULL OR u.sticky_key IS NULL OR g.sticky_key = u.sticky_key)
     GROUP BY u.sticky_value, g.name, g.rater,
         multiIf(g.record_id IS NOT NULL, 'record_id', g.session IS NOT NULL, 'session', 'sticky_value'),

@@ -1,6 +1,9 @@
 "use strict";
 // Keys, and forms that send themselves. Pages work without it.
 
+const search = document.querySelector("[data-search]");
+if (search && location.hash === "#search") search.focus();
+
 const rows = () => Array.from(document.querySelectorAll("[data-row]"));
 
 function move(step) {
@@ -17,10 +20,10 @@ function isTyping(target) {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-  const search = document.querySelector("[data-search]");
-  if (event.key === "/" && search) {
+  if (event.key === "/") {
     event.preventDefault();
-    search.focus();
+    if (search) search.focus();
+    else location.assign("/calls#search");
   } else if (event.key === "j") {
     move(1);
   } else if (event.key === "k") {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from typing import Any
 
 import numpy as np
@@ -198,3 +200,24 @@ def test_effective_users_are_successes_or_failures() -> None:
     assert 20 < enough.effective(heavy, proportion=False) < 300
     assert not enough.enough(rare, rare, proportion=True)
     assert enough.enough(moments([0.0] * 1000), moments([0.0, 1.0] * 500), proportion=True)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.7, 3.3, 1e12 + 0.3])
+@pytest.mark.parametrize("sizes", [(5_000, 5_100), (60, 1_000), (100, 101)])
+def test_rounding_is_no_difference(value: float, sizes: tuple[int, int]) -> None:
+    """Where all users have the same value their means differ in the last digits: nobody wins by that."""
+    one, other = (_summed(value, size) for size in sizes)
+    for method in Method:
+        comparison = compare(one, other, 0.05, method)
+        assert not comparison.absolute.excludes_zero
+        assert comparison.p_value > 0.9
+    real = compare(one, _summed(1.001 * value, sizes[1]), 0.05)
+    assert real.absolute.low > 0
+    chances = best.probabilities([one, other], lower_is_better=False)
+    assert chances == pytest.approx([0.5, 0.5], abs=0.01)
+
+
+def _summed(value: float, users: int) -> Moments:
+    """The sums of as many users with this value, one after the other, as a database has them."""
+    y, yy = (functools.reduce(operator.add, [each] * users) for each in (value, value * value))
+    return Moments(users, float(users), y, float(users), y, yy)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Any, cast
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from sqlalchemy.exc import DataError, OperationalError
 
 from banyan_hp.server.api.committer import MOST_BYTES, MOST_CALLS, MOST_WAITING_BYTES, Committer, Verdict
-from banyan_hp.server.store.calls import Call, Calls, Stored
+from banyan_hp.server.store.calls import Call, Stored
 from banyan_hp.server.store.database import BusyError, Database
 from banyan_hp.server.store.sql_calls import SqlCalls
 from tests.conftest import NewDatabase
@@ -46,9 +47,13 @@ def store() -> Store:
     return Store()
 
 
+def committing(store: Store, gather_seconds: float = 0.0) -> Committer:
+    return Committer(lambda calls: store.append(calls), gather_seconds=gather_seconds)
+
+
 @pytest.fixture
 def committer(store: Store) -> Iterator[Committer]:
-    with Committer(cast("Calls", store)) as running:
+    with committing(store) as running:
         yield running
 
 
@@ -76,7 +81,7 @@ def test_what_waits_goes_into_one_group(store: Store, committer: Committer) -> N
 
 def test_a_group_waits_for_requests_that_are_being_read(store: Store) -> None:
     """And for no others: it begins when the last of them is there, or was refused."""
-    with Committer(cast("Calls", store), SECONDS) as committer:
+    with committing(store, SECONDS) as committer:
         assert stored(committer, "alone").result(SECONDS) == [Stored.NEW]
         with committer.coming():
             waiting = [stored(committer, "a")]
@@ -89,16 +94,16 @@ def test_a_group_waits_for_requests_that_are_being_read(store: Store) -> None:
 
 def test_a_group_waits_for_a_while_only(store: Store) -> None:
     """Not until the last of many is read, nor when it is large enough."""
-    with Committer(cast("Calls", store), 0.01) as committer, committer.coming():
+    with committing(store, 0.01) as committer, committer.coming():
         assert stored(committer, "a").result(SECONDS) == [Stored.NEW]
-    with Committer(cast("Calls", store), SECONDS * 100) as committer, committer.coming():
+    with committing(store, SECONDS * 100) as committer, committer.coming():
         assert stored(committer, "large", size=MOST_BYTES).result(SECONDS) == [Stored.NEW]
         assert len(stored(committer, *map(str, range(MOST_CALLS))).result(SECONDS)) == MOST_CALLS
 
 
 def test_a_stop_waits_for_nobody(store: Store) -> None:
     """What is read then is told that the backend stops."""
-    committer = Committer(cast("Calls", store), SECONDS * 100)
+    committer = committing(store, SECONDS * 100)
     with committer.coming():
         with committer:
             waiting = stored(committer, "a")
@@ -161,7 +166,7 @@ def test_what_is_not_a_records_fault_is_busy_for_all(
 def test_what_a_database_refuses_is_that_records_fault(new_database: NewDatabase) -> None:
     """Each database says it in its own way."""
     database = Database(new_database())
-    with Committer(SqlCalls(database)) as committer:
+    with Committer(SqlCalls(database).append) as committer:
         calls = [call(1), call(2, input_tokens=2**70), call(3)]
         verdicts = committer.store(calls).result(SECONDS)
         assert [verdicts[0], verdicts[2]] == [Stored.NEW] * 2
@@ -187,9 +192,23 @@ def test_trouble_in_the_middle_leaves_what_was_stored_answered(store: Store, com
         bad.result(SECONDS)
 
 
+def test_who_has_calls_stored_prepares_them(store: Store) -> None:
+    """The committer's one thread is what intake waits for."""
+    threads = []
+
+    def prepared(calls: Sequence[Call]) -> list[Call]:
+        threads.append(threading.current_thread())
+        return [replace(each, id=f"prepared {each.id}") for each in calls]
+
+    with Committer(store.append, prepared) as committer:
+        assert stored(committer, "a", "b").result(SECONDS) == [Stored.NEW, Stored.NEW]
+    assert threads == [threading.current_thread()]
+    assert store.groups == [["prepared a", "prepared b"]]
+
+
 def test_a_stop_stores_what_waits_and_takes_no_more(store: Store) -> None:
     """Nobody who was let in goes without an answer."""
-    committer = Committer(cast("Calls", store))
+    committer = committing(store)
     with committer:
         first = held(store, committer)
         waiting = stored(committer, "a")

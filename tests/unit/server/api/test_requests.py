@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from banyan_hp.server.api.intake import time_refusal
 from banyan_hp.server.api.requests import LARGE_BODY, gunzip, off_the_loop, parse_json
+from tests.support.app import LocalApp
 
 
 @pytest.mark.parametrize(
@@ -87,3 +88,23 @@ def test_what_is_large_is_read_in_a_thread() -> None:
 
     small, large = asyncio.run(threads())
     assert (small == threading.get_ident(), large == threading.get_ident()) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"Content-Type": "application/x-www-form-urlencoded"}, {"Content-Type": "text/plain"}],
+    ids=["none", "as curl -d", "text"],
+)
+def test_a_body_is_json_whatever_its_content_type_says(
+    application: LocalApp, headers: dict[str, str]
+) -> None:
+    """FastAPI takes a body for JSON only if it is called so, and `curl -d` calls it a form."""
+    made = application.in_new_project().send("/api/keys", b'{"role": "read"}', headers)
+    assert (made.status_code, made.json().get("role")) == (201, "read"), made.text
+
+
+@pytest.mark.parametrize(("body", "was"), [(b"", "missing"), (b"null", "None")])
+def test_a_missing_body_is_refused_in_words(application: LocalApp, body: bytes, was: str) -> None:
+    """As every other refusal: what is allowed, and what was there."""
+    refused = application.send("/api/keys", body, {})
+    assert (refused.status_code, refused.json()["error"]) == (422, f"body must be a JSON object, was {was}")

@@ -38,11 +38,13 @@ ALL = {"cached_tokens", "cache_write_tokens", "reasoning_tokens"}
 
 # The calls of each sender in their order, and which details it tells of any.
 EXPECTED: dict[str, tuple[list[str], set[str]]] = {
+    "agent-framework-1.23.0": (["chat"] * 4 + ["failed"], ALL - {"cache_write_tokens"}),
     "genai-agents-span-1.3b0": ([], set()),
     "genai-anthropic-span-1.3b0": (ANTHROPIC, ALL - {"reasoning_tokens"}),
     "genai-openai-default-1.3b0": (OPENAI, ALL),
     "genai-openai-event-1.3b0": (OPENAI, ALL),
     "genai-openai-span-1.3b0": (OPENAI, ALL),
+    "google-adk-2.13.0": (["gemini"] * 4 + ["failed"], ALL - {"cache_write_tokens"}),
     "google-genai-default-1.3b0": (GEMINI, ALL - {"cache_write_tokens"}),
     "google-genai-latest-both-1.3b0": (GEMINI, ALL - {"cache_write_tokens"}),
     "haystack-3.4.1": (["chat", "chat", "failed", "embeddings"], ALL - {"cache_write_tokens"}),
@@ -187,6 +189,7 @@ def test_what_was_said_is_read_in_every_form(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "session", "user"),
     [
+        ("google-adk-2.13.0", "s1", None),
         ("langfuse-5.0.4", "session-7", "user-7"),
         ("langwatch-1.4.0", "th1", "u1"),  # in the metadata of the trace's root
         ("oi-agno-1.0.15", "s1", "u1"),  # on the agent's span

@@ -188,6 +188,23 @@ def test_a_score_counts_from_the_exposure_to_the_end_of_the_window(
     assert list(outcomes.metrics("p", "x")) == ["n1", "n2"]
 
 
+@pytest.mark.parametrize(
+    "about", [{"record_id": "1"}, {"record_id": "1", "sticky_value": "u", "sticky_key": "user_id"}]
+)
+@pytest.mark.parametrize("late", [True, False])
+def test_what_is_about_the_first_call_is_never_too_early(
+    store: SqlCalls, outcomes: Outcomes, about: dict[str, str], late: bool
+) -> None:
+    """An interaction is scored before it ends, which is the time of its record. Not so about another's."""
+    scores = [score("thumbs", -1, **about), score("other", -1, **{**about, "record_id": "2"})]
+    given = [[used("1", "u", 0), used("2", "u", 24 * 60)], scores]
+    for each in given if late else reversed(given):
+        store.append(each)
+        caught_up(outcomes)
+    assert value(outcomes, "thumbs") == Moments.of([(1, 1.0)])
+    assert list(outcomes.metrics("p", "x")) == ["thumbs"]
+
+
 def test_the_last_score_about_the_same_counts_for_each_rater(store: SqlCalls, outcomes: Outcomes) -> None:
     """Several records of a user each have one."""
     store.append(

@@ -21,6 +21,9 @@ LONG = "x" * MAX_WORD
         (f"{LONG}yé", [LONG]),
         ("é" * (MAX_WORD + 5), ["zzu" + "c3a9" * MAX_WORD]),
         (f"zzu{LONG} é", [f"zzu{LONG}"[:MAX_WORD], "zzuc3a9"]),
+        ("Straße \u212aELVIN", ["strasse", "kelvin"]),
+        ("E\u0301T\u00c9 \u00e9t\u00e9", ["zzuc3a974c3a9"] * 2),
+        ("H\u0331e, 1<\u03382, \ud800A", ["h", "e", "1", "2", "a"]),
         ("_ \t", []),
     ],
 )

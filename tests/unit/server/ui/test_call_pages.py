@@ -24,7 +24,7 @@ def logged(app: LocalApp, call_id: str, **fields: object) -> None:
 def test_an_empty_list_says_how_to_log_a_first_call(browser: Browser) -> None:
     page = browser.get("/calls")
     assert "Nothing has been logged yet" in page.text
-    assert 'configure(base_url="http://local")' in page.text
+    assert 'configure(base_url="http://local", api_key="psk_…")' in page.text
 
 
 def test_each_call_leads_to_itself_and_to_its_likes(app: LocalApp, browser: Browser) -> None:
@@ -92,7 +92,7 @@ def test_a_chat_is_shown_as_one(app: LocalApp, browser: Browser) -> None:
     logged(app, "c", input=json.dumps(chat))
     page = browser.get("/calls/c")
     assert "Be kind." in page.text
-    assert "[{" not in page.text.partition("Elsewhere")[0]
+    assert "[{" not in page.text.partition("To copy")[0]
     assert ">Hi</td>" in browser.get("/calls").response.text
 
 
@@ -115,8 +115,10 @@ def test_what_a_call_names_is_a_link(app: LocalApp, browser: Browser) -> None:
         experiment_version_id="y",
         metadata={"session_id": "a/b"},
     )
-    links = browser.get("/calls/c").links
-    assert {"/prompts/p", "/prompts/p?version=1.0", "/experiments/x", "/sessions/a%2Fb"} <= set(links)
+    page = browser.get("/calls/c")
+    assert {"/prompts/p", "/prompts/p?version=1.0", "/experiments/x", "/sessions/a%2Fb"} <= set(page.links)
+    for label in ("Prompt", "Version", "Experiment", "Experiment version", "Session"):
+        assert f"<dt>{label}</dt>" in page.response.text
 
 
 @pytest.mark.parametrize("name", ["input", "output"])

@@ -34,6 +34,13 @@ def test_a_changed_word_is_marked_and_nothing_else() -> None:
     assert [piece.text for piece in pair.right or () if piece.changed] == ["three"]
 
 
+def test_words_that_differ_in_a_row_are_one_piece() -> None:
+    """A space that both have between them is no reason to mark each by itself."""
+    (pair,) = side_by_side("  be brief and kind: yes", "  answer at length now: yes")
+    assert [piece.text for piece in pair.left or () if piece.changed] == ["be brief and kind"]
+    assert [piece.text for piece in pair.right or () if piece.changed] == ["answer at length now"]
+
+
 def test_a_line_that_was_added_has_nothing_beside_it() -> None:
     pairs = side_by_side("one\nthree", "one\ntwo\nthree")
     assert [(pair.left is None, pair.right is None) for pair in pairs] == [(0, 0), (1, 0), (0, 0)]

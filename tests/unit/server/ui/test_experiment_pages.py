@@ -202,6 +202,9 @@ def test_the_list_is_paged_and_says_how_far_each_is(
         body = {"prompt_name": "email", "sticky_type": "user_id", "experiment_id": f"draft-{number}"}
         app.call("POST", "/api/experiments", {**body, "versions": [version("a", 50)], "status": "draft"})
     first = browser.get("/experiments?limit=2")
+    assert "/experiments/draft-2#own-a" in first.links
+    assert "#own-a" in browser.get("/experiments/draft-2").links
+    assert 'id="own-a"><pre tabindex="0">a</pre>' in browser.get("/experiments/draft-2").response.text
     assert tuple(f"draft-{number}" in first.text for number in (2, 1, 0)) == (True, True, False)
     assert [each for each in first.links if "page=" in each] == ["/experiments?page=2&limit=2"]
     second = browser.get("/experiments?page=2&limit=2")

@@ -165,6 +165,17 @@ def test_a_failure_is_a_page_that_says_why(browser: Browser) -> None:
     page = browser.get("/calls/none")
     assert page.status == 404
     assert "There is no call 'none'" in page.text
+    assert "/calls" in page.links  # whoever is logged in goes on from there
+    assert "/calls" not in Browser(browser.app).get("/docs/none").links
+    refused = browser.post("/scores", browser.get("/calls").form("/logout").fields)
+    assert (refused.status, "Nothing was changed" in refused.text) == (400, True)
+
+
+def test_an_address_of_nothing_is_a_page_to_browsers_and_json_to_programs(browser: Browser) -> None:
+    page = browser.get("/call", accept="text/html,*/*;q=0.8")
+    assert (page.status, "Not Found: GET /call" in page.text, page.links) == (404, True, ["#content", "/"])
+    assert {name: page.response.headers[name] for name in HEADERS} == dict(HEADERS)
+    assert browser.get("/call", accept="*/*").response.json() == {"error": "Not Found: GET /call"}
 
 
 def test_no_page_has_an_inline_style_or_handler(browser: Browser) -> None:

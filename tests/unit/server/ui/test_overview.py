@@ -53,7 +53,7 @@ def figures(page: Page) -> Iterator[tuple[str, str, str]]:
     """The tiles: label, value, change."""
     tiles = page.response.text.partition('<dl class="tiles">')[2].partition("</dl>")[0]
     for each in tiles.split("</div>")[:-1]:
-        label, value, change = re.findall(r"<d[td][^>]*>([^<]*)<", each)
+        label, value, change = re.findall(r"<d[td][^>]*>(?:<a[^>]*>)?([^<]*)<", each)
         yield label, unescape(value), unescape(change)
 
 
@@ -102,6 +102,9 @@ def test_one_prompt_or_model_has_an_overview_of_its_own(logged: LocalApp, browse
     address = next(each for each in page.links if each.startswith("/?") and "ask" in each)
     own = browser.get(address)
     assert "Overview of prompt ask & tell" in own.text
+    counted = [parse_qs(urlsplit(each).query) for each in own.links if each.startswith("/calls?")]
+    assert [each.get("failed") for each in counted] == [None, None, ["true"]]  # beside the heading, and tiles
+    assert {each["prompt_name"][0] for each in counted} == {"ask & tell"}
     assert next(figures(own)) == ("Calls", "1", "nothing before")
     assert "By prompt" not in own.text
     made = logged.call("POST", "/api/logs/cli/prompts", {"name": "ask & tell", "content": "x"})
@@ -112,7 +115,7 @@ def test_one_prompt_or_model_has_an_overview_of_its_own(logged: LocalApp, browse
 
 def test_an_empty_project_is_told_what_to_do(browser: Browser) -> None:
     page = browser.get("/")
-    assert 'banyan.configure(base_url="http://local")' in page.text
+    assert 'banyan.configure(base_url="http://local", api_key="psk_…")' in page.text
     assert not charts(page)
 
 

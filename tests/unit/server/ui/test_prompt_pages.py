@@ -56,6 +56,7 @@ def test_who_saves_second_is_told(browser: Browser, prompt: str) -> None:
     refused = browser.send(first, f"{prompt}/versions", version="1.2", content="Ho")
     assert refused.status == 409
     assert "has changed" in refused.text
+    assert browser.send(refused, f"{prompt}/versions", content="Ho").path == f"{prompt}?version=1.2"
 
 
 def test_variables_are_tried_without_saving(browser: Browser, prompt: str) -> None:
@@ -78,9 +79,14 @@ def test_variables_are_tried_without_saving(browser: Browser, prompt: str) -> No
 def test_a_bad_draft_is_refused_in_words(
     browser: Browser, prompt: str, fields: dict[str, str], words: str
 ) -> None:
-    refused = save(browser, prompt, **fields)
+    """Beside its field, and what was written is not lost."""
+    refused = save(browser, prompt, **fields, change_message="<why>")
     assert refused.status == 400
     assert words in refused.text
+    form = refused.form(f"{prompt}/versions")
+    assert (form.fields["version"], form.fields["change_message"]) == (fields["version"], "<why>")
+    assert form.fields["kind"] == fields.get("kind", "text")
+    assert f">\n{fields['content']}</textarea>".replace('"', "&#34;") in refused.response.text
 
 
 def test_a_chat_stays_one(app: LocalApp, browser: Browser) -> None:
@@ -100,6 +106,27 @@ def test_a_prompt_is_made_on_the_page(app: LocalApp, browser: Browser) -> None:
     page = browser.send(browser.get("/prompts"), "/prompts", name="greet", content="Hello")
     assert "draft" in page.text
     assert app.call("GET", "/api/logs/prompt/greet").status_code == 404
+
+
+@pytest.mark.parametrize(("name", "status"), [(" ", 400), ("greet", 409)])
+def test_a_prompt_that_is_refused_stays_in_the_form(
+    browser: Browser, prompt: str, name: str, status: int
+) -> None:
+    page = browser.send(browser.get("/prompts"), "/prompts", name=name, branch="main", content="Dear <me>")
+    assert (page.status, "Nothing was changed" in page.text) == (status, True)
+    assert page.form("/prompts").fields["name"] == name
+    assert "Dear &lt;me&gt;</textarea>" in page.response.text
+
+
+def test_what_the_list_names_is_a_link(browser: Browser, prompt: str) -> None:
+    """The version that is live, and where labels point."""
+    browser.send(browser.get(prompt), f"{prompt}/labels", label="staging", version="1.0")
+    page = browser.get("/prompts")
+    assert page.links.count(f"{prompt}?version=1.0") == 3
+    assert "all branches" not in page.text
+    browser.send(page, "/prompts", name="greet", branch="other", content="Hi")
+    assert "all branches" in browser.get("/prompts").text
+    assert "version 1.0, before none" in browser.get(prompt).text
 
 
 def test_readers_change_no_prompts(application: LocalApp) -> None:

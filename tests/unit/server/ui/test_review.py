@@ -107,6 +107,11 @@ def test_a_queue_of_rated_calls_is_looked_through_in_steps(
     assert "question 0" in browser.get(further).text
 
 
+def test_a_queue_that_is_none_is_refused_in_words(browser: Browser) -> None:
+    page = browser.get("/review?unrated=x")
+    assert (page.status, "unrated must be me or anyone, was 'x'" in page.text) == (400, True)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pytest
+
+from banyan_hp.server.ui.texts import milliseconds
 from tests.support.app import LocalApp
 from tests.support.browsing import Browser
 
@@ -17,14 +20,14 @@ def test_an_empty_list_says_how_to_name_a_session(browser: Browser) -> None:
 def test_sessions_lead_to_their_conversation(app: LocalApp, browser: Browser) -> None:
     for number in range(3):
         metadata = {"session_id": "chat/1", "user_id": "ada", "error": "late" if number == 1 else None}
-        logged(app, f"c{number}", input=f"question {number}", metadata=metadata)
+        logged(app, f"c{number}", input=f"question {number}", model="m 1", metadata=metadata)
     listed = browser.get("/sessions")
     assert "/calls?session=chat/1&failed=true" in listed.links
     assert "/sessions?user=ada" in listed.links
     page = browser.get(next(each for each in listed.links if each.startswith("/sessions/")))
     at = [page.text.index(f"question {number}") for number in range(3)]
     assert at == sorted(at)
-    assert {"/calls/c0", "/calls/c1", "/calls/c2"} <= set(page.links)
+    assert {"/calls/c0", "/calls/c1", "/calls/c2", "/calls?model=m%201"} <= set(page.links)
 
 
 def test_sessions_are_those_of_a_user(app: LocalApp, browser: Browser) -> None:
@@ -32,6 +35,14 @@ def test_sessions_are_those_of_a_user(app: LocalApp, browser: Browser) -> None:
     logged(app, "b", metadata={"session_id": "s2", "user_id": "bob"})
     assert "/sessions/s2" not in browser.get("/sessions?user=ada").links
     assert "/sessions/s2" in browser.get("/sessions?user=").links
+
+
+@pytest.mark.parametrize(
+    ("ms", "words"),
+    [(999, "999 ms"), (1500, "1.5 s"), (90e3, "1.5 min"), (5.4e6, "1.5 h"), (129.6e6, "1.5 days")],
+)
+def test_a_pause_is_told_in_the_unit_that_suits_it(ms: float, words: str) -> None:
+    assert milliseconds(ms) == words
 
 
 def test_a_long_session_comes_in_pages(app: LocalApp, browser: Browser) -> None:
@@ -78,4 +89,4 @@ def test_what_nobody_told_is_not_zero(app: LocalApp, browser: Browser) -> None:
     for number in range(2):
         logged(app, f"b{number}", metadata={"session_id": "s", "input_tokens": 5}, duration_ms=70)
     assert "10 in, unknown out" in browser.get("/sessions/s").text
-    assert "70 ms in the middle" in browser.get("/sessions/s").text
+    assert "p50 70 ms, p95 70 ms" in browser.get("/sessions/s").text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from banyan_hp.server.store.keys import Keys, Role, digest_of
@@ -20,6 +22,13 @@ def test_a_key_is_made_shown_once_and_revoked(app: LocalApp, browser: Browser) -
     assert secret not in browser.get("/settings").text
     browser.send(browser.get("/settings"), f"/settings/keys/{key.id}/revoke")
     assert Keys(app.database).find(digest_of(secret)) is None
+
+
+def test_a_server_that_is_well_says_so(browser: Browser) -> None:
+    well, flaw = "This server sees nothing wrong with itself.", "Keys and texts travel unencrypted"
+    here, elsewhere = browser.get("/settings", host="localhost").text, browser.get("/settings").text
+    assert (well in here, flaw in here) == (True, False)
+    assert (well in elsewhere, flaw in elsewhere) == (False, True)
 
 
 def test_a_role_that_is_none_is_refused(browser: Browser) -> None:
@@ -60,3 +69,18 @@ def test_many_keys_come_in_pages(app: LocalApp, browser: Browser) -> None:
     assert set(made) <= set(seen)
     assert len(seen) == len(set(seen)) == 121
     assert browser.get("/settings?after=x").status == 400
+
+
+def test_what_the_database_takes_is_shown_where_there_is_one_project(tmp_path: Path) -> None:
+    """Its size, its name and its lag would say of other projects how much they log, and where."""
+    with LocalApp(tmp_path) as alone:
+        browser = Browser(alone)
+        browser.log_in()
+        page = browser.get("/settings").text
+        assert "On disk" in page
+        assert str(tmp_path) in page
+        alone.in_project("another")
+        page = browser.get("/settings").text
+        for each in ("On disk", str(tmp_path), "Not searchable yet"):
+            assert each not in page
+        assert "banyan-hp db status" in page
