@@ -33,17 +33,13 @@ Client = PromptStackLogger | HuggingPlace
 _EMPTY = "[empty]"
 _MOST_SEEN = 10_000
 _ASYNC = (
-    "acompletion",
-    "aembedding",
-    "aresponses",
-    "atext_completion",
-    "aimage_",
-    "aspeech",
-    "atranscription",
+    *("acompletion", "aembedding", "aresponses", "atext_completion"),
+    *("aimage_", "aspeech", "atranscription"),
 )
 _PROMPT = ("prompt_name", "prompt_id", "version", "branch_name")
 _USERS = ("user_id", "trace_user_id")
 _KEYS_USERS = ("user_api_key_end_user_id", "user_api_key_user_id")
+_NOBODY = "default_user_id"  # as the proxy calls whoever has the master key
 _OF_KEYS = {"key_alias": "user_api_key_alias", "team_alias": "user_api_key_team_alias"}
 
 
@@ -132,10 +128,7 @@ class BanyanLogger(CustomLogger):  # type: ignore[misc, unused-ignore]
         mark = object()
         if self._seen.setdefault(ident, mark) is not mark:
             return False
-        for oldest in (
-            list(self._seen)[: len(self._seen) - _MOST_SEEN] if len(self._seen) > _MOST_SEEN else ()
-        ):
-            self._seen.pop(oldest, None)
+        _bound(self._seen)
         return True
 
     def _metadata(self, call: Any, answer: Reading, start: Any, *, failed: bool) -> dict[str, Any]:
@@ -149,7 +142,7 @@ class BanyanLogger(CustomLogger):  # type: ignore[misc, unused-ignore]
             "provider": text(field(call, "custom_llm_provider")),
             "user_id": _user(call, given, told),
             "session_id": _session(call, given, told),
-            "tags": field(told, "request_tags") or None,
+            "tags": _tags(told),
             "input_tokens": usage.input_tokens,
             "output_tokens": usage.output_tokens,
             "cached_tokens": usage.cached_tokens,
@@ -256,7 +249,14 @@ def _first(sources: tuple[Any, ...], names: Sequence[str]) -> Any:
 
 def _user(call: Any, given: tuple[Any, ...], told: Any) -> Any:
     asked = field(told, "end_user") or path(call, "optional_params", "user") or field(call, "user")
-    return _first(given, _USERS) or asked or first_of(field(told, "metadata"), *_KEYS_USERS)
+    user = _first(given, _USERS) or asked or first_of(field(told, "metadata"), *_KEYS_USERS)
+    return None if user == _NOBODY else user
+
+
+def _tags(told: Any) -> list[Any] | None:
+    """Those of the call: the proxy adds the client's user agent."""
+    tags = field(told, "request_tags")
+    return [each for each in tags if not str(each).startswith("User-Agent: ")] or None if tags else None
 
 
 def _session(call: Any, given: tuple[Any, ...], told: Any) -> Any:
@@ -277,7 +277,9 @@ def _asked(call: Any) -> Any:
 
 
 def _model(call: Any, answer: Reading) -> str | None:
-    return answer.model or text(field(call, "model"))
+    """As the response says; the proxy puts its own name for the model there, which is `model_group`."""
+    own = answer.model == path(call, "standard_logging_object", "model_group")
+    return text(field(call, "model")) or answer.model if own else answer.model or text(field(call, "model"))
 
 
 def _failure(error: Any, told: Any) -> str | None:

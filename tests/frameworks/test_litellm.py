@@ -290,6 +290,27 @@ def test_the_proxys_key_stands_in_for_a_user(logger: PromptStackLogger, server: 
     assert (second["user_id"], second["session_id"], second["feature"]) == ("bob", "s1", "search")
 
 
+def test_what_the_proxy_puts_in_is_not_the_callers(logger: PromptStackLogger, server: ScriptedServer) -> None:
+    """Its name for the model, the user behind its master key, and user agents among the tags."""
+    told = {
+        "litellm_call_id": "c",
+        "messages": "Hi",
+        "call_type": "acompletion",
+        "model": "gpt-4o",
+        "standard_logging_object": {
+            "metadata": {"user_api_key_user_id": "default_user_id"},
+            "request_tags": ["mine", "User-Agent: curl", "User-Agent: curl/7.88.1"],
+            "model_group": "assistant",
+        },
+    }
+    answer = {"model": "assistant", "choices": [{"message": {"content": "a"}}]}
+    BanyanLogger(logger).log_success_event(told, answer, datetime(2026, 11, 1), datetime(2026, 11, 1))
+    assert logger.flush(10)
+    (record,) = logged(server, 1)
+    assert (record["model"], record["metadata"]["tags"]) == ("gpt-4o", ["mine"])
+    assert "user_id" not in record["metadata"]
+
+
 def test_it_never_raises(logger: PromptStackLogger, server: ScriptedServer) -> None:
     """Whatever LiteLLM hands over."""
 

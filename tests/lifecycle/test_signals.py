@@ -376,11 +376,14 @@ def test_a_signal_while_the_exit_waits_for_a_backend_that_hangs_keeps_all(tmp_pa
     assert spooled_lines(tmp_path) == 500
 
 
+@pytest.mark.parametrize("around", ["", "surround()"])
 @pytest.mark.parametrize("install", ["", "banyan.install_signal_handlers()"])
 def test_a_handler_that_restores_the_default_action_and_raises_again_keeps_all(
-    install: str, tmp_path: Path
+    install: str, around: str, tmp_path: Path
 ) -> None:
-    """As uvicorn does, a moment after the signal. What is logged between is on disk at once."""
+    """As uvicorn does, a moment after the signal, also below a handler of LiteLLM's proxy. What is logged
+    between is on disk at once.
+    """
     with ScriptedServer() as reserved:
         url = f"http://127.0.0.1:{reserved.port}"
     program = f"""
@@ -394,11 +397,15 @@ def test_a_handler_that_restores_the_default_action_and_raises_again_keeps_all(
         await receive()
         log(*range(20, 30))
         await send({{"type": "lifespan.shutdown.complete"}})
+    def surround():
+        before = signal.getsignal(signal.SIGTERM)
+        signal.signal(signal.SIGTERM, lambda number, frame: before(number, frame))
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     async def serve():
         with server.capture_signals():
             global logger
+            {around}
             logger = make(flush_interval=30)
             log(*range(10))
             await server._serve()

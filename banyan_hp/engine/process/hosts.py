@@ -145,13 +145,25 @@ def before_uvicorn_ends(prepare: Drain) -> None:
 
     Where an application is loaded while that handler is set (in uvicorn's workers, under its reloader), the
     end of the server restores the handler from before, which is the default action, and raises the signal
-    again: the process ends there, past `atexit`.
+    again: the process ends there, past `atexit`. LiteLLM's proxy puts a handler of its own around uvicorn's.
     """
     handler = signal.getsignal(signal.SIGTERM)
-    server = type(getattr(handler, "__self__", None)).__module__
-    if callable(handler) and server.partition(".")[0] == "uvicorn":
+    if callable(handler) and any(map(_is_uvicorns, (handler, *_enclosed(handler)))):
         with suppress(ValueError):  # on another thread than the main one
             signal.signal(signal.SIGTERM, _preceded_by(prepare, handler))
+
+
+def _is_uvicorns(handler: object) -> bool:
+    return type(getattr(handler, "__self__", None)).__module__.partition(".")[0] == "uvicorn"
+
+
+def _enclosed(handler: object) -> list[object]:
+    """What a function that was made inside another one keeps of that one: the handler before it, say."""
+    found = []
+    for cell in getattr(handler, "__closure__", None) or ():
+        with suppress(ValueError):  # an empty cell
+            found.append(cell.cell_contents)
+    return found
 
 
 def _preceded_by(first: Drain, then: Callable[..., object]) -> Callable[..., None]:
