@@ -58,7 +58,7 @@ def test_on_sigterm_off_leaves_the_default_action_alone() -> None:
     """As Python does: the process is killed, and what was in memory is lost."""
     program = """
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    make(on_sigterm="off").log_prompt("q", "a")
+    make(on_sigterm="off", flush_interval=60).log_prompt("q", "a")
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     terminate()
     """
