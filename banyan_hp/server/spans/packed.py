@@ -5,7 +5,7 @@ One function a sender; each gives nothing for spans of others.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ... import semconv
@@ -24,6 +24,12 @@ def unpacked(attributes: Attributes, events: Events) -> Attributes:
             name: value for name, value in unpack(attributes, events) if value not in (None, "", [], {})
         }
     return {**found, **attributes} if found else attributes
+
+
+def _with_parts(message: Attributes, read: Callable[[Any], Any]) -> Attributes:
+    """A message whose parts, if it has any, are in the conventions' form."""
+    content = message.get("content")
+    return {**message, "content": [*map(read, content)]} if isinstance(content, list) else message
 
 
 # -- LangWatch -----------------------------------------------------------------------------------------------
@@ -97,9 +103,7 @@ def _haystack(attributes: Attributes, _: Events) -> Iterator[tuple[str, Any]]:
 
 def _haystack_message(value: Any) -> Any:
     """Calls of tools and their results are parts under names of their own."""
-    if not isinstance(value, dict):
-        return value
-    return {**value, "content": [_haystack_part(each) for each in listed(value.get("content"))]}
+    return _with_parts(value, _haystack_part) if isinstance(value, dict) else value
 
 
 def _haystack_part(part: Any) -> Any:
@@ -208,10 +212,7 @@ def _ai_usage(attributes: Attributes) -> Attributes:
 
 
 def _ai_message(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return {"role": "user", "content": value}
-    content = value.get("content")
-    return {**value, "content": [*map(_ai_part, content)] if isinstance(content, list) else content}
+    return _with_parts(value, _ai_part) if isinstance(value, dict) else {"role": "user", "content": value}
 
 
 def _ai_part(part: Any) -> Any:
