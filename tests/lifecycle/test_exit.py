@@ -42,7 +42,8 @@ def test_an_unreachable_backend_costs_the_exit_less_than_half_a_second(tmp_path:
         """,
         url=unreachable(),
     )
-    assert (finished.status, finished.stderr) == (0, "")
+    # On a machine that stood still, the worker has tried before the program's end, and says so.
+    assert (finished.status, finished.others) == (0, "")
     assert spooled_lines(tmp_path) == 100
     assert_in_time(float(finished.stdout), 0.5)
 

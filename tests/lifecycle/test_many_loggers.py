@@ -146,7 +146,7 @@ def test_a_logger_that_is_dropped_while_the_backend_is_down_leaves_its_records_o
     os._exit(0)
     """
     finished = run_python(program, url=url)
-    assert (finished.stdout, finished.stderr) == ("1\n", "")
+    assert (finished.stdout, finished.others) == ("1\n", "")
     assert spooled_lines(tmp_path) == 1
 
 

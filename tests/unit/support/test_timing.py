@@ -1,7 +1,8 @@
-"""Tests that were too slow begin anew; those that fail otherwise do not."""
+"""Tests that were too slow begin anew, those that fail otherwise once, and few of them."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.servers import ROOT
-from tests.support.timing import TRIES, TooSlow, assert_in_time
+from tests.support.timing import FORGIVEN, TRIES, TooSlow, assert_in_time
 
 TESTS = """
 import pytest
@@ -24,17 +25,30 @@ def test_slow_twice(fresh):
     assert_in_time(seconds[fresh], 1)
 def test_always_slow(fresh):
     assert_in_time(5, 1)
-def test_wrong(fresh):
-    raise AssertionError("wrong")
+def test_wrong_once(fresh):
+    assert fresh % 2, f"fixture {fresh}"
 @pytest.fixture
 def complains():
     yield
     raise AssertionError("left something behind")
 def test_slow_and_wrong(fresh, complains):
     assert_in_time(5, 1)
+def test_wrong_too_late(fresh):
+    assert fresh % 2, f"fixture {fresh}"
 def test_fixtures():
     print("made", len(made))
 """
+
+
+def run_these(directory: Path, **environment: str) -> str:
+    """What pytest says of `TESTS`."""
+    (directory / "test_these.py").write_text(TESTS)
+    options = "-q -s -p no:cacheprovider -p no:hypothesispytest -p tests.support.timing test_these.py"
+    command = [sys.executable, "-m", "pytest", *options.split()]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", **environment}
+    return subprocess.run(
+        command, cwd=directory, env=environment, capture_output=True, text=True, check=False
+    ).stdout
 
 
 def test_the_limit_itself_is_too_much() -> None:
@@ -44,14 +58,21 @@ def test_the_limit_itself_is_too_much() -> None:
         assert_in_time(1.0, 1.0)
 
 
-def test_only_what_was_too_slow_begins_anew(tmp_path: Path) -> None:
-    """With fixtures of its own each time; each such time is told."""
-    (tmp_path / "test_these.py").write_text(TESTS)
-    options = "-q -s -p no:cacheprovider -p no:hypothesispytest -p tests.support.timing test_these.py"
-    command = [sys.executable, "-m", "pytest", *options.split()]
-    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    ran = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert "3 failed, 2 passed, 1 error" in ran.stdout, ran.stdout
-    assert f"made {3 + TRIES + 1 + 1}" in ran.stdout
-    anew = [line.rpartition("::")[2] for line in ran.stdout.splitlines() if "begun anew" in line]
+def test_what_was_too_slow_begins_anew_and_so_do_a_few_that_failed(tmp_path: Path) -> None:
+    """With fixtures of their own each time; each such time is told, a failure with its reason."""
+    said = run_these(tmp_path)
+    assert "3 failed, 3 passed, 1 error" in said, said
+    assert f"made {3 + TRIES + 2 + 2 + 1}" in said
+    anew = [line.rpartition("::")[2] for line in said.splitlines() if "too slow, begun" in line]
     assert anew == ["test_slow_twice"] * 2 + ["test_always_slow"] * (TRIES - 1)
+    forgiven = re.findall(r"failed, begun anew: .*::(\w+)", said)
+    assert forgiven == ["test_wrong_once", "test_slow_and_wrong"]
+    assert len(forgiven) == FORGIVEN
+    assert "AssertionError: fixture 6" in said
+
+
+def test_where_all_must_pass_at_once_a_failure_is_final(tmp_path: Path) -> None:
+    """As in the long runs, which look for what happens rarely."""
+    said = run_these(tmp_path, FIRST_TIME="1")
+    assert "failed, begun anew" not in said
+    assert f"made {3 + TRIES + 1 + 1 + 1}" in said
