@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from ..engine.destination import Destination
+from ..logs import warn
 from ..settings import Settings
 
 
@@ -28,9 +29,21 @@ def export_of(settings: Settings, backend: Destination, own: Mapping[str, str | 
         ConfigurationError: `export_to="otlp"` can't be done as the settings and the environment say.
     """
     if settings.export_to == "backend":
+        _tell_what_has_no_effect(settings)
         return Export(backend, settings)
     from ..destinations.collector import collector_of, delivery_settings
     from ..destinations.otlp import OtlpDestination
 
     collector = collector_of(settings, {name: value for name, value in own.items() if value})
     return Export(OtlpDestination(collector), delivery_settings(settings))
+
+
+def _tell_what_has_no_effect(settings: Settings) -> None:
+    """A setting of a collector is given where no collector is asked for."""
+    idle = sorted(name for name in settings.chosen() if name.startswith("otlp_"))
+    if idle:
+        warn(
+            f"without a collector: {idle}",
+            'records go to the backend: without export_to="otlp" this has no effect: %s',
+            ", ".join(idle),
+        )
