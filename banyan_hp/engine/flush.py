@@ -97,20 +97,17 @@ class Flushing:
         yield waiting.for_all(
             lambda: waiting.left_memory(any(epoch.in_memory for epoch in epochs), trips), deadline
         )
-        lost = losses.report()
-        lost_on_disk = self._lost()
+        losses.report()  # a call that begins while this one waits for the disk has its own
         mark = waiting.mark()
+        lost_before = mark.lost()
         yield waiting.for_all(
             lambda: not waiting.to_wait_for(mark) or waiting.destination_gave_up(trips), deadline
         )
-        lost += self._lost() - lost_on_disk if mark else 0
+        lost = losses.report() + mark.lost() - lost_before
         if self._parts.lifecycle.over:  # meanwhile: the spool is closed and knows no marks
             return lost, False
         in_memory = sum(epoch.in_memory for epoch in epochs)
         return lost, not in_memory and not waiting.on_disk(mark)
-
-    def _lost(self) -> int:
-        return self._ledger.own[Term.QUARANTINED] + self._ledger.own[Term.DROPPED]
 
     def result(self, lost: int, delivered: bool = False) -> FlushResult:
         """What a flush or shutdown says at its end. By default the ledger says whether all is delivered.

@@ -69,7 +69,19 @@ class BanyanHandler(logging.Handler):
 
     def handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:  # type: ignore[override]
         """As of any handler, but without its lock: the loggers are thread-safe, and delivery may log."""
-        passed: Any = self.filter(record)
+        try:
+            return self._handle(record)
+        except RecursionError:  # the caller has used up the stack, and left no room for a report
+            return False
+
+    def _handle(self, record: logging.LogRecord) -> bool | logging.LogRecord:
+        passed: Any = False
+        try:
+            passed = self.filter(record)
+        except Exception as error:
+            if is_deliberate(error):
+                raise
+            self._report(record)
         if passed:
             self.emit(passed if isinstance(passed, logging.LogRecord) else record)
         return bool(passed) if not isinstance(passed, logging.LogRecord) else passed
@@ -84,8 +96,17 @@ class BanyanHandler(logging.Handler):
         except Exception as error:
             if is_deliberate(error):
                 raise
+            self._report(record)
+
+    def _report(self, record: logging.LogRecord) -> None:
+        """By `handleError`, which raises where an argument's `__repr__` recurses, or stderr is closed."""
+        try:
             with suppressed():  # stderr may lead back here
                 self.handleError(record)
+        except Exception as error:
+            if is_deliberate(error):
+                raise
+            warn("log lines", "a log line could not be recorded (%s)", trouble(error))
 
     def _is_ours(self, record: logging.LogRecord) -> bool:
         """Whether it is about our own doing. A queue may have brought it from another thread."""

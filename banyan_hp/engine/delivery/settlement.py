@@ -18,7 +18,7 @@ from ..records.ledger import Term
 from ..records.outcome import Verdict
 from ..records.record import Record, Waiter
 from ..spool.spool import Spool
-from ..spool.writer import is_on_disk
+from ..spool.writer import is_on_disk, note_lost
 from .callbacks import Notices
 from .shared import Shared
 
@@ -266,11 +266,19 @@ class Settlement:
             if epoch is not None:
                 epoch.in_memory -= 1
                 epoch.lost += lost
-            elif lost and record.history is not None and record.history.epoch is not None:
-                record.history.epoch.lost += 1
+            elif lost:
+                self._note_lost_on_disk(record)
             # On disk a flush counts by place, not by epoch: whether it is the last one is for it to find out.
             last = last or epoch is None or not epoch.in_memory or record.place is not None
         return last
+
+    @staticmethod
+    def _note_lost_on_disk(record: Record) -> None:
+        """For flushes: a record that had left memory is lost after all."""
+        if record.history is not None and record.history.epoch is not None:
+            record.history.epoch.lost += 1
+        else:
+            note_lost(record)
 
     def _account_delivered(self, records: list[Record]) -> bool:
         """`_account` for delivered records: all of an epoch at once, unless some are or were on disk."""

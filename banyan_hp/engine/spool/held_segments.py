@@ -178,6 +178,10 @@ class Mark(NamedTuple):
         """How many of the records before it are set aside."""
         return sum(segment.states[:count].count(SET_ASIDE) for segment, count in self.ends)
 
+    def lost(self) -> int:
+        """How many of the records before it were lost after they had left memory."""
+        return sum(number < count for segment, count in self.ends for number in segment.lost)
+
     def has(self, places: Iterable[Place]) -> int:
         """How many of the places are before it."""
         ends = dict(self.ends)

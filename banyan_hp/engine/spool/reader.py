@@ -159,6 +159,7 @@ class Reader:
         with self._lock:
             if segment in self._held.segments:
                 lost = list(filter(segment.is_on_disk_only, lost))
+                segment.lost += lost
                 if kept:
                     self._disk.damaged(segment, len(lost))
                 else:

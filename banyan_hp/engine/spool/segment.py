@@ -125,6 +125,7 @@ class Segment:
         self.set_aside = 0  # how many of these are
         self.unacknowledged = 0  # how many are not acknowledged
         self.left_raw = 0  # how many are not to be sent by us, see `leave_raw`
+        self.lost: list[int] = []  # the numbers of those that were lost after they had left memory
         self.cursor = 0  # the offset from which on it is to be read
         self.torn = False  # a write failed half-way: nothing more is to be written to it
         self.gone = False  # somebody has deleted it under us: what is not in memory as well is lost
@@ -254,7 +255,8 @@ class Segment:
         return self.unacknowledged - self.on_disk_only - self.left_raw
 
     def forget(self) -> None:
-        """Nothing in here is of interest any more: it counts as acknowledged."""
+        """It was deleted: what was on disk only is lost, and nothing in here is of interest any more."""
+        self.lost += [number for number, state in enumerate(self.states) if state in _ON_DISK]
         self.states = bytearray([ACKNOWLEDGED]) * len(self.states)
         self.on_disk_only = self.set_aside = self.unacknowledged = self.left_raw = 0
 

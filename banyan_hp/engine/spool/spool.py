@@ -36,7 +36,7 @@ from .quarantine import QuarantineWriter
 from .reader import Reader, Replayed
 from .retention import Retention
 from .segment import Segment
-from .writer import Writer, is_on_disk, length_of
+from .writer import Writer, is_on_disk, length_of, note_lost
 
 LOOK_SECONDS = 30.0
 FSYNC_INTERVAL = 0.5
@@ -276,6 +276,7 @@ class Spool:
             for record in records:
                 place = record.place
                 if place is not None and place.segment.gone:
+                    note_lost(record)
                     self._disk.lost(place.segment, 1, "removed")
                 elif place is not None:
                     place.segment.set_state(place.number, state)

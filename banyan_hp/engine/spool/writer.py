@@ -158,6 +158,12 @@ class Writer:
         return min(SEGMENT_BYTES, max(16 * 1024, self._retention.max_bytes // 8))
 
 
+def note_lost(record: Record) -> None:
+    """For `Mark.lost`: the record is lost after it had left memory. Takes no lock."""
+    if record.place is not None:
+        record.place.segment.lost.append(record.place.number)
+
+
 def is_on_disk(record: Record) -> bool:
     """Whether it has a place, and nobody has deleted the segment there."""
     return record.place is not None and not record.place.segment.gone

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,7 +16,7 @@ from banyan_hp.engine.records.record import Record
 from banyan_hp.engine.spool.held_segments import Mark
 from banyan_hp.engine.sync import WakeUp
 from tests.support.clock import FakeClock
-from tests.support.stepped import FakeBackend, SteppedEngine, down, failing, json_answer
+from tests.support.stepped import Answer, FakeBackend, SteppedEngine, down, failing, json_answer
 
 
 @pytest.fixture
@@ -225,3 +226,69 @@ def test_whoever_sees_that_the_destination_is_unwell_finds_why(
         backend.behaviour = failing(status)
         engine.flush(30)
         assert f"status {status}" in reasons.pop()
+
+
+def test_a_flush_that_waits_for_the_disk_counts_no_loss_of_later_records(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Another thread logs meanwhile, and its record is dropped: that is for its own flush to report."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=0)
+    backend.behaviour = down
+    engine.log()
+    assert engine.flush(5).spooled == 1
+
+    def while_another_logs(request: Request) -> Answer:
+        with ThreadPoolExecutor(1) as another:
+            later = another.submit(engine.log).result()
+        assert later is not None
+        engine.parts.settlement.dropped([later], "queue_full")
+        backend.behaviour = backend.well
+        return backend.well(request)
+
+    backend.behaviour = while_another_logs
+    clock.advance(60)
+    first, second = engine.flush(30), engine.flush(30)
+    assert (first.lost, second.lost) == (0, 1)
+    assert first
+    assert engine.flush(30).lost == 0
+
+
+@pytest.mark.parametrize("durability", ["memory", "disk"])
+def test_a_flush_reports_once_what_is_lost_while_it_waits_for_the_disk(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path, durability: str
+) -> None:
+    """Refused records that had gone to disk."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="always", max_retries=0, durability=durability)
+    backend.behaviour = down
+    for number in range(4):
+        engine.log({"n": number})
+    assert engine.flush(5).spooled == 4
+    backend.refuses = lambda body: body["input"]["n"] in (1, 2)
+    backend.behaviour = backend.well
+    clock.advance(60)
+    result = engine.flush(30)
+    assert (result.lost, result.spooled, bool(result)) == (2, 0, False)
+    assert engine.flush(30).lost == 0
+
+
+def test_a_flush_reports_once_what_is_deleted_under_it(
+    backend: FakeBackend, clock: FakeClock, tmp_path: Path
+) -> None:
+    """Somebody empties the spool's directory while a flush waits for what is in there."""
+    engine = SteppedEngine(backend, clock, tmp_path, batching="never", max_retries=0)
+    backend.behaviour = down
+    for number in range(300):
+        engine.log({"n": number, "text": "x" * 10_000})
+    spooled = engine.flush(5).spooled
+
+    def while_somebody_deletes(request: Request) -> Answer:
+        for path in tmp_path.rglob("*.v1.jsonl"):
+            path.unlink()
+        return backend.well(request)
+
+    backend.behaviour = while_somebody_deletes
+    clock.advance(60)
+    result = engine.flush(30)
+    assert result.lost == engine.ledger.own[Term.DROPPED] > 0
+    assert result.lost + len(backend.taken) == spooled
+    assert engine.flush(30).lost == 0

@@ -159,6 +159,69 @@ def test_a_line_that_cannot_be_formatted_is_reported_as_usual(
     assert records == []
 
 
+class Endless:
+    def __repr__(self) -> str:
+        return repr(self)
+
+
+class Failing(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        raise ValueError(record.msg)
+
+
+@pytest.mark.parametrize("line", [("%r", Endless()), ("%d", "no number"), ("filtered",)])
+@pytest.mark.parametrize("stderr", ["open", "closed", "none"])
+def test_no_exception_reaches_the_caller(
+    client: PromptStackLogger,
+    log: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    line: tuple[Any, ...],
+    stderr: str,
+) -> None:
+    """An argument whose `repr` recurses, a filter that raises: `handleError` itself raises for some."""
+    monkeypatch.setattr(log, "propagate", False)  # pytest's own handler would raise
+    monkeypatch.setattr(sys, "stderr", stream := None if stderr == "none" else io.StringIO())
+    if stream is not None and stderr == "closed":
+        stream.close()
+    handler = BanyanHandler(client)
+    if line == ("filtered",):
+        handler.addFilter(Failing())
+    log.addHandler(handler)
+    with capture() as records:
+        log.error(*line)
+    assert records == []
+
+
+def test_a_line_that_is_logged_where_the_stack_ends_raises_nothing(client: PromptStackLogger) -> None:
+    """`except RecursionError: log.exception(…)`: each depth at which the handler can be called at all."""
+    handler = BanyanHandler(client)
+    line = logging.makeLogRecord({"msg": "%s", "args": ("text",), "name": "app"})
+    began: list[int] = []
+    raised: list[int] = []
+
+    def descend(depth: int) -> None:
+        try:
+            descend(depth + 1)
+        except RecursionError:
+            _nothing()  # as deep as the call of the handler
+            began.append(depth)
+            try:
+                handler.handle(line)
+            except RecursionError:
+                raised.append(depth)
+            if len(began) < 100:
+                raise
+
+    with capture():
+        descend(0)
+    assert len(began) >= 100
+    assert raised == []
+
+
+def _nothing() -> None:
+    """One call."""
+
+
 def test_filters_and_levels_count(client: PromptStackLogger, log: logging.Logger) -> None:
     """Those of the handler, also a filter that returns another record (Python 3.12)."""
     handler = BanyanHandler(client, "WARNING")
