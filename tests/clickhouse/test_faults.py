@@ -1,4 +1,4 @@
-"""ClickHouse, and what is before it, on a bad day: intake and reads are a 503 that says what is wrong."""
+"""ClickHouse, and what is before it, on a bad day: a 503 for callers, and what is wrong in the log."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from banyan_hp.server.opening import prepare_calls
 from banyan_hp.server.starting import StartError
 from tests.clickhouse.over_http import Asked, Broken, HttpClickHouse, Page, Refusal, Trouble
 from tests.support.app import LocalApp
+from tests.unit.server.api.test_otlp import body
 
 BATCH = "/api/logs/prompt-usage/batch"
 TOO_MANY = Refusal(252, "TOO_MANY_PARTS", "Too many parts (300) in table 'default.calls'")
@@ -33,6 +34,12 @@ TROUBLES: dict[str, tuple[Trouble, str]] = {
     ),
     "no database": (Refusal(81, "UNKNOWN_DATABASE", "Database calls does not exist", 404), "create it"),
     "no tables": (Refusal(60, "UNKNOWN_TABLE", "Unknown table expression 'calls'", 404), "db schema"),
+    "another's": (
+        Refusal(
+            279, "ALL_CONNECTION_TRIES_FAILED", "All tries failed: ch-3.internal:9000, 10.1.2.3, 26.9.2.1"
+        ),
+        "ch-3.internal",
+    ),
     "unknown": (Refusal(99999, "OF_TOMORROW", "Something new: while executing 'equals(a, secret)'"), "new"),
     "proxy": (Page(502), "no ClickHouse, but perhaps a proxy before it (HTTP status 502)"),
     "a page in its place": (Page(200), "no ClickHouse, but perhaps a proxy before it"),
@@ -61,8 +68,8 @@ def app(application: LocalApp, server: HttpClickHouse) -> Iterator[LocalApp]:
     server.trouble = lambda _: None
 
 
-def logged(app: LocalApp, *ids: str, **body: Any) -> httpx.Response:
-    content = {"input": "q", "output": "a", "metadata": {}, **body}
+def logged(app: LocalApp, *ids: str, **given: Any) -> httpx.Response:
+    content = {"input": "q", "output": "a", "metadata": {}, **given}
     records = [{"id": each, "ts": "2026-11-28T10:00:00.000Z", "body": content} for each in ids]
     return app.call("POST", BATCH, {"records": records})
 
@@ -76,11 +83,25 @@ def only(kind: str, into: str, trouble: Trouble) -> Any:
     return of
 
 
-def assert_busy(response: httpx.Response, said: str) -> None:
+def told_of(trouble: Trouble) -> str:
+    """What callers are told: nothing in ClickHouse's words, which name tables, hosts and queries."""
+    reason = "there is no connection to it"
+    if isinstance(trouble, Refusal):
+        reason = f"ClickHouse refused it with code {trouble.code}; the backend's log says why"
+    return f"the database can't be used now: {reason}"
+
+
+def assert_busy(response: httpx.Response, trouble: Trouble) -> None:
     assert response.status_code == 503, response.text
-    assert said in response.json()["error"]
-    assert "secret" not in response.text
-    assert "param_" not in response.text
+    assert response.json() == {"error": told_of(trouble)}
+
+
+def assert_logged(caplog: pytest.LogCaptureFixture, said: str) -> None:
+    """In one line without values."""
+    lines = [each.getMessage() for each in caplog.records if each.name.startswith("banyan_hp")]
+    assert any(said in line and "\n" not in line for line in lines), lines
+    assert not any("secret" in line or "param_" in line for line in lines)
+    assert not any(each.exc_info for each in caplog.records)
 
 
 @every
@@ -98,26 +119,40 @@ def test_records_that_can_t_be_stored_are_asked_for_again(
     server.trouble = only(kind, into, happens)
     with caplog.at_level(logging.ERROR):
         response = logged(app, "a", "b")
-    assert_busy(response, said)
+    assert_busy(response, happens)
     assert int(response.headers["Retry-After"]) >= 1
-    lines = [each.getMessage() for each in caplog.records if each.name.startswith("banyan_hp")]
-    assert any(said in line and "\n" not in line for line in lines), lines
-    assert not any(each.exc_info for each in caplog.records)
+    assert_logged(caplog, said)
     server.trouble = lambda _: None
     assert logged(app, "a", "b").status_code == 200
     assert app.get("/api/logs/count")["count"] == 2
 
 
 @every
-def test_reads_are_a_503_that_says_why(app: LocalApp, server: HttpClickHouse, trouble: str) -> None:
+def test_reads_are_a_503_and_the_log_says_why(
+    app: LocalApp, server: HttpClickHouse, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
     """Never a part of what is there, and never nothing as if nothing were there."""
     logged(app, "a")
     happens, said = TROUBLES[trouble]
     for path in ("/api/calls", "/api/logs/count", "/api/logs", "/api/calls/a", "/api/scores", "/readyz"):
         server.trouble = lambda _: happens
-        assert_busy(app.call("GET", path), said)
+        caplog.clear()
+        assert_busy(app.call("GET", path), happens)
+        assert_logged(caplog, said)
         server.trouble = lambda _: None
         assert app.call("GET", path).status_code == 200
+
+
+@every
+def test_spans_that_can_t_be_stored_are_asked_for_again(
+    app: LocalApp, server: HttpClickHouse, caplog: pytest.LogCaptureFixture, trouble: str
+) -> None:
+    """In the words of OTLP; the log has ClickHouse's."""
+    happens, said = TROUBLES[trouble]
+    server.trouble = only("INSERT", "spans", happens)
+    response = app.call("POST", "/v1/traces", body())
+    assert (response.status_code, response.json()["message"]) == (503, told_of(happens))
+    assert_logged(caplog, said)
 
 
 @pytest.mark.parametrize("trouble", ["too many parts", "a page in its place", "reset"])
@@ -125,10 +160,10 @@ def test_nobody_is_told_that_calls_are_removed_when_they_are_not(
     app: LocalApp, server: HttpClickHouse, trouble: str
 ) -> None:
     logged(app, "a")
-    happens, said = TROUBLES[trouble]
+    happens, _ = TROUBLES[trouble]
     server.trouble = only("DELETE", "calls", happens)
     query = (("id", "a"),)
-    assert_busy(app.call("DELETE", "/api/calls", query=query), said)
+    assert_busy(app.call("DELETE", "/api/calls", query=query), happens)
     server.trouble = lambda _: None
     assert app.get("/api/logs/count")["count"] == 1
     assert app.call("DELETE", "/api/calls", query=query).status_code == 200
@@ -140,7 +175,7 @@ def test_an_insert_that_was_done_before_the_connection_broke_is_found_again(
 ) -> None:
     """Its sender repeats it, and it is stored once."""
     server.trouble = only("INSERT", "calls", Broken(after=True))
-    assert_busy(logged(app, "a", "b"), "Connection aborted")
+    assert_busy(logged(app, "a", "b"), Broken())
     server.trouble = lambda _: None
     assert logged(app, "a", "b").status_code == 200
     assert app.get("/api/logs/count")["count"] == 2

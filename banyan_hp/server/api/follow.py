@@ -34,6 +34,7 @@ from .auth import Reading, authenticated
 from .calls import Chosen
 from .feeds import Arrived, Feed, Feeds
 from .requests import JsonRoute, header
+from .responses import told_of
 
 KEY_SECONDS = 5.0  # between two looks at whether the key is still good
 QUIET_SECONDS = 15.0
@@ -125,7 +126,7 @@ class Listener:
                 arrived = await feed.next(self.chosen, self._matches, after)
             except (BusyError, SlowQueryError) as error:
                 yield self._event(after)  # where a client goes on when it comes back
-                yield _end(error.to_callers if isinstance(error, BusyError) else str(error))
+                yield _end(told_of(error) if isinstance(error, BusyError) else str(error))
                 return
             for each in arrived:
                 after = each.position

@@ -28,7 +28,7 @@ from .auth import Exporting
 from .committer import Committer, Verdict
 from .otlp_scores import is_score, score_of
 from .requests import JsonRoute, off_the_loop, parse_json
-from .responses import RETRY_SECONDS
+from .responses import RETRY_SECONDS, told_of
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class OtlpRoute(JsonRoute):
                 return _refused(request, error.status_code, str(error.detail), error.headers)
             except BusyError as error:
                 later = {"Retry-After": str(RETRY_SECONDS)}
-                return _refused(request, 503, f"the database can't be used now: {error.to_callers}", later)
+                return _refused(request, 503, told_of(error), later)
 
         return handle_otlp
 

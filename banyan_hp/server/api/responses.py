@@ -134,12 +134,15 @@ def _unusable_cursor(_request: Request, error: Exception) -> Failure:
     return failure(BAD_QUERY, str(error))
 
 
+def told_of(error: BusyError) -> str:
+    """What a caller is told of it; the log has the reason in full."""
+    logger.error("the database can't be used now: %s", error)
+    return f"the database can't be used now: {error.to_callers}"
+
+
 def _busy(_request: Request, error: BusyError) -> Failure:
     # Trouble that may pass, so the status has the client try again.
-    logger.error("the database can't be used now: %s", error)
-    return failure(
-        503, f"the database can't be used now: {error.to_callers}", {"Retry-After": str(RETRY_SECONDS)}
-    )
+    return failure(503, told_of(error), {"Retry-After": str(RETRY_SECONDS)})
 
 
 def _database(request: Request, error: OperationalError) -> Failure:

@@ -35,13 +35,27 @@ _STEPS = 10_000  # of SQLite's machine, between two looks at the clock
 T = TypeVar("T")
 
 
+NO_CONNECTION = "there is no connection to it"
+
+
 class BusyError(Exception):
-    """The database can't do it now, though it may soon: others hold it, or it is not there."""
+    """The database can't do it now, though it may soon: others hold it, or it is not there.
+
+    Args:
+        reason: for the log.
+        to_callers: what callers are told instead, where the reason is not for them.
+    """
+
+    def __init__(self, reason: str, to_callers: str | None = None) -> None:
+        super().__init__(reason)
+        self._to_callers = to_callers
 
     @property
     def to_callers(self) -> str:
-        """The same without the database's address and role, which are not for whoever may call."""
-        return "there is no connection to it" if is_cut_off(self.__cause__) else str(self)
+        """The same without the database's address, role and tables, which are not for whoever may call."""
+        if self._to_callers is not None:
+            return self._to_callers
+        return NO_CONNECTION if is_cut_off(self.__cause__) else str(self)
 
 
 class SlowQueryError(Exception):

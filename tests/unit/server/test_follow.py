@@ -235,6 +235,27 @@ def test_a_look_that_took_too_long_says_where_to_go_on(
     run(follow())
 
 
+def test_a_listener_is_not_told_what_only_the_log_may_say(
+    calls: CountingCalls, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The event that ends its stream has the short text; the cause is for the operator."""
+
+    def gone(_chosen: CallFilter, _limit: int, _cursor: str | None = None) -> Page:
+        raise BusyError("Table of db-3.internal is gone", "ask again")
+
+    async def follow() -> None:
+        hub = Feeds(calls)
+        async with hub.joined("p") as feed:
+            monkeypatch.setattr(calls, "follow", gone)
+            chosen = CallFilter(project="p", equal={"user": "nobody"})
+            events = [each async for each in Listener(chosen, Cursor(-1, 0), lambda: None).events(feed, hub)]
+        assert "the database can't be used now: ask again" in events[-1]
+        assert "db-3" not in "".join(events)
+
+    run(follow())
+    assert "the database can't be used now: Table of db-3.internal is gone" in caplog.text
+
+
 def test_there_is_a_limit_to_listeners(calls: CountingCalls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feeds, "MOST_LISTENERS", 1)
 

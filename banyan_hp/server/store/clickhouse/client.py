@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DataError
 from clickhouse_connect.driver.summary import QuerySummary
 from urllib3.exceptions import HTTPError, MaxRetryError
 
-from ..database import BusyError, SlowQueryError, UnfitValueError
+from ..database import NO_CONNECTION, BusyError, SlowQueryError, UnfitValueError
 from .cluster import local
 
 QUERY_SECONDS = 20
@@ -147,7 +147,7 @@ class ClickHouse:
     def _check(self, summary: Mapping[str, Any]) -> None:
         """Whether ClickHouse itself responded: a page with the status 200 looks like a done insert."""
         if not self._dsn.startswith("chdb:") and not summary.get("query_id"):
-            raise BusyError(_NOT_CLICKHOUSE)
+            raise BusyError(_NOT_CLICKHOUSE, NO_CONNECTION)
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
@@ -242,7 +242,10 @@ def _meaning(error: ClickHouseError) -> Exception:
     code = getattr(error, "code", None)
     if code in _TOO_SLOW:
         return SlowQueryError(f"the query took longer than {QUERY_SECONDS} s")
-    return BusyError(f"ClickHouse: {_said(error) if code is None else _refusal(error, code)}")
+    if code is None:
+        return BusyError(f"ClickHouse: {_said(error)}", NO_CONNECTION)
+    to_callers = f"ClickHouse refused it with code {code}; the backend's log says why"
+    return BusyError(f"ClickHouse: {_refusal(error, code)}", to_callers)
 
 
 def _said(error: ClickHouseError) -> str:
