@@ -337,8 +337,8 @@ class HuggingPlaceScores:
             session_id: of the session that it is about; default of a session's `score`, where nothing else
                 says what it is about: the session.
             sticky_context: the user that it is about, by the key that the experiment goes by:
-                `{"user_id": "u1"}`. A score takes one of several keys: that of the experiment of `prompt_data`
-                or `experiment_context`, else the first with a value.
+                `{"user_id": "u1"}`. A score takes one of several keys: that of the experiment of
+                `prompt_data` or `experiment_context`, else the first with a value.
             prompt_data: a prompt of the Banyan client; the score gets its experiment.
             experiment_context: what the prompt's `get_experiment_context()` returned.
             comment: a text of the rater's; beyond 2,000 characters it is cut (`values_cut`).

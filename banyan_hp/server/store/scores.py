@@ -61,8 +61,8 @@ class ScorePage:
 def place_of(at: int, call_id: str, seq: int) -> tuple[int, int, int, int]:
     """Where a score stands among others: the last one of a name counts. `at` is in microseconds.
 
-    Clients send milliseconds, over several connections, so that the later of two scores may arrive first. What
-    both leave open is in the client's ids. Ids of other senders say nothing: there the arrival decides.
+    Clients send milliseconds, over several connections, so that the later of two scores may arrive first.
+    What both leave open is in the client's ids. Other senders' ids say nothing: there the arrival decides.
     """
     found = _CLIENT_ID.fullmatch(call_id)
     if found is None:
