@@ -93,6 +93,7 @@ def score_of(given: Given) -> Score:
     """
     check_usage(given.prompt_data, None, given.experiment_context)
     comment, cut = _comment(given.comment)
+    experiment = experiment_fields(given.prompt_data, given.experiment_context)
     content: dict[str, Any] = {
         "kind": "score",
         "v": 1,
@@ -104,8 +105,8 @@ def score_of(given: Given) -> Score:
         {
             "record_id": _ident("record_id", given.record_id),
             "session_id": _ident("session_id", given.session_id),
-            **experiment_fields(given.prompt_data, given.experiment_context),
-            **_sticky(given.sticky_context),
+            **experiment,
+            **_sticky(given.sticky_context, experiment.get("sticky_key")),
             "comment": comment,
         },
     )
@@ -168,20 +169,24 @@ def _ident(argument: str, given: Any) -> str | None:
     )
 
 
-def _sticky(context: Any) -> dict[str, str]:
-    """The first pair that has a value: as for an experiment, an empty one is none."""
+def _sticky(context: Any, experiment_key: str | None) -> dict[str, str]:
+    """The pair that the score's experiment goes by, else the first one; those without a value are none."""
     if context is None:
         return {}
     if not isinstance(context, Mapping):
         raise InvalidRecordError(f"sticky_context must be a dict, was {kind_of(context)}")
-    for key, value in as_dict(context).items():
-        if value is None or (isinstance(value, str) and not value):
-            continue
-        if not isinstance(key, str) or not key:
-            raise InvalidRecordError(f"a key of sticky_context must be a text, was {kind_of(key)}")
-        text = _ident("a value of sticky_context", value)
-        return {"sticky_key": str.__str__(key), "sticky_value": text or ""}
-    return {}
+    pairs = [
+        (key, value)
+        for key, value in as_dict(context).items()
+        if value is not None and not (isinstance(value, str) and not value)
+    ]
+    if not pairs:
+        return {}
+    key, value = next((pair for pair in pairs if pair[0] == experiment_key), pairs[0])
+    if not isinstance(key, str) or not key:
+        raise InvalidRecordError(f"a key of sticky_context must be a text, was {kind_of(key)}")
+    text = _ident("a value of sticky_context", value)
+    return {"sticky_key": str.__str__(key), "sticky_value": text or ""}
 
 
 def _comment(comment: Any) -> tuple[str | None, bool]:
@@ -258,7 +263,9 @@ class BanyanScores(Client):
             record_id: of the call that it is about: what `log_prompt(record_id=…)` was given, or an
                 interaction's `record_id`.
             session_id: of the session that it is about.
-            sticky_context: the user that it is about, as in `get_prompt`; the first key with a value counts.
+            sticky_context: the user that it is about, by the key that the experiment goes by. A score takes
+                one of several keys: that of the experiment of `prompt_data` or `experiment_context`, else the
+                first with a value.
             prompt_data: the prompt that was used; the score gets its ids and its experiment.
             experiment_context: as in `log_prompt`. Its sticky value is a user to be about.
             comment: a text of the rater's; beyond 2,000 characters it is cut (`values_cut`).
@@ -329,7 +336,9 @@ class HuggingPlaceScores:
             record_id: of the record that it is about: a receipt's `id`, an interaction's `record_id`.
             session_id: of the session that it is about; default of a session's `score`, where nothing else
                 says what it is about: the session.
-            sticky_context: the user that it is about, `{"user_id": "u1"}`; the first key with a value counts.
+            sticky_context: the user that it is about, by the key that the experiment goes by:
+                `{"user_id": "u1"}`. A score takes one of several keys: that of the experiment of
+                `prompt_data` or `experiment_context`, else the first with a value.
             prompt_data: a prompt of the Banyan client; the score gets its experiment.
             experiment_context: what the prompt's `get_experiment_context()` returned.
             comment: a text of the rater's; beyond 2,000 characters it is cut (`values_cut`).

@@ -121,9 +121,10 @@ class Engine:
     ) -> Record | None:
         """`submit` for what happened at another time than now, in seconds since 1970."""
         frozen = freeze_any(value, max_text, self._room)
-        if ident is None:  # ours are unique by the time at which they are made
-            ident = os.urandom(16).hex()
-        return self.here().intake.at(time).take(frozen.value, frozen.size, frozen.cut, deferred, ident)
+        intake = self.here().intake
+        if ident is None:
+            ident = intake.id_of_now()
+        return intake.at(time).take(frozen.value, frozen.size, frozen.cut, deferred, ident)
 
     @releases_on_error
     def wait_for(self, record: Record, timeout: float | None = None) -> bool:

@@ -15,7 +15,7 @@ from .lifecycle import Cause
 from .parts import Parts
 from .records.encode import JSONValue
 from .records.ledger import Term
-from .records.record import RECORD_OVERHEAD, Deferred, Record
+from .records.record import RECORD_OVERHEAD, Deferred, Record, made_id
 from .sync import releases_on_error
 
 _QUEUED, _IN_FLIGHT = Term.QUEUED, Term.IN_FLIGHT  # looked up at each call, an enum's members cost
@@ -53,6 +53,10 @@ class Intake:
         dated._clock = copy(self._clock)
         dated._clock.wall = lambda: time
         return dated
+
+    def id_of_now(self) -> str:
+        """An id for a record of another time: it is unique by the time at which it is made."""
+        return made_id(self._own.process, next(self._numbers), self._clock.wall())
 
     def take(
         self, value: JSONValue, size: int, cut: int, deferred: Deferred | None, ident: str | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,7 +94,8 @@ class ResultsOf:
         """
         segment = _chosen(self.segments(experiment), asked.segment, experiment, now)
         name = asked.metric or experiment.primary_metric
-        wanted = next((each for each in self._metrics(experiment, asked) if each.name == name), None)
+        scores = self._scores(experiment)
+        wanted = next((each for each in _metrics(experiment, asked, scores) if each.name == name), None)
         if wanted is None:
             return None
         sums = self._outcomes.over_time(
@@ -126,7 +127,8 @@ class ResultsOf:
 
     def _material(self, experiment: Experiment, asked: Asked, segment: Segment, now: datetime) -> Material:
         project, name = experiment.project, experiment.experiment_id
-        metrics = self._metrics(experiment, asked)
+        scores = self._scores(experiment)
+        metrics = _metrics(experiment, asked, scores)
         summary = self._outcomes.summaries(
             project,
             name,
@@ -147,20 +149,23 @@ class ResultsOf:
             pending=summary.pending,
             primary=_primary(experiment, metrics, asked),
             left_out={"users_in_several_versions": summary.mixed, "ambiguous_scores": summary.ambiguous},
-            warnings=list(_warnings(experiment, segment, summary)),
+            warnings=[*_hidden(scores), *_warnings(experiment, segment, summary)],
         )
 
-    def _metrics(self, experiment: Experiment, asked: Asked) -> list[Metric]:
-        scores = self._outcomes.metrics(experiment.project, experiment.experiment_id)
-        names = dict.fromkeys([*scores, *BUILT_IN])
-        if asked.metric is not None and asked.metric not in (*names, experiment.primary_metric):
-            raise NoMetricError(f"metric must be one of {', '.join(names)}, was {asked.metric!r}")
-        if asked.metric is not None:
-            names = {asked.metric: None}
-        if experiment.primary_metric is not None:  # it decides in any case, also if nobody has a value yet
-            names.setdefault(experiment.primary_metric)
-        directions = experiment.analysis.directions
-        return [metric(each, directions, proportion=scores.get(each, False)) for each in names]
+    def _scores(self, experiment: Experiment) -> Mapping[str, bool]:
+        return self._outcomes.metrics(experiment.project, experiment.experiment_id)
+
+
+def _metrics(experiment: Experiment, asked: Asked, scores: Mapping[str, bool]) -> list[Metric]:
+    names = dict.fromkeys([*scores, *BUILT_IN])
+    if asked.metric is not None and asked.metric not in (*names, experiment.primary_metric):
+        raise NoMetricError(f"metric must be one of {', '.join(names)}, was {asked.metric!r}")
+    if asked.metric is not None:
+        names = {asked.metric: None}
+    if experiment.primary_metric is not None:  # it decides in any case, also if nobody has a value yet
+        names.setdefault(experiment.primary_metric)
+    directions = experiment.analysis.directions
+    return [metric(each, directions, proportion=scores.get(each, False)) for each in names]
 
 
 def _changes(history: Sequence[Entry]) -> list[Change]:
@@ -231,6 +236,17 @@ def _versions(
             first.get(name, 0),
             found.metrics,
         )
+
+
+def _hidden(scores: Iterable[str]) -> Iterator[str]:
+    """Scores that can't be shown, as a measure of the calls has their name."""
+    for name in scores:
+        if name in BUILT_IN:
+            yield (
+                f"There are scores called '{name}', and they are not in these results: '{name}' here is "
+                f"measured of the calls. Send these scores under another name, such as '{name}_score'; those "
+                f"that are stored stay in the list of scores"
+            )
 
 
 def _warnings(experiment: Experiment, segment: Segment, summary: Summary) -> Iterator[str]:

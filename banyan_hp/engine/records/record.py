@@ -122,6 +122,11 @@ class FailureHistory:
         return self.refused or self.beside_others or self.counted > 0
 
 
+def made_id(process: str, number: int, time: float) -> str:
+    """The id of a record that a process made at a time. The backend's `place_of` reads it."""
+    return f"{process}-{number:x}-{int(time * 1e6):x}"
+
+
 class Waiter(Protocol):
     """Waits for records to settle."""
 
@@ -202,7 +207,7 @@ class Record:
         """
         ident = self._ident
         if isinstance(ident, int):
-            ident = self._ident = f"{self.book.process}-{ident:x}-{int(self.time * 1e6):x}"
+            ident = self._ident = made_id(self.book.process, ident, self.time)
         return ident
 
     @property

@@ -9,7 +9,7 @@ from itertools import chain
 from math import fsum
 from typing import Any
 
-from .scores import BOOL, CATEGORY, NUMBER
+from .scores import BOOL, CATEGORY, NUMBER, place_of
 
 ALL = ""
 """In place of a category: all of them, or no category at all."""
@@ -80,9 +80,9 @@ def value_rows(
 def _last_ones(scores: Sequence[Any]) -> list[Any]:
     """Of each name, from each rater about the same: the last one."""
     last: dict[tuple[object, ...], Any] = {}
-    for score in sorted(scores, key=lambda score: (score.at, score.id)):
+    for score in sorted(scores, key=lambda score: place_of(score.at, score.id, score.seq)):
         last[score.name, score.rater, *_target(score)] = score
-    return sorted(last.values(), key=lambda score: (score.at, score.id))
+    return list(last.values())
 
 
 def _target(score: Any) -> tuple[str, str | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +15,9 @@ MAX_NAME, MAX_CATEGORY, MAX_COMMENT = 100, 200, 2_000  # characters
 MAX_NUMBER = 1e15  # its square, and sums of it, stay numbers
 BOOL, NUMBER, CATEGORY = "bool", "number", "category"
 TARGETS = ("record_id", "session", "sticky_value")
+CLIENT_ID = "^[0-9a-f]{16}-([0-9a-f]{1,15})-([0-9a-f]{1,15})$"
+"""An id that the client makes: the process, the number of the record in it, and its time in microseconds."""
+_CLIENT_ID = re.compile(CLIENT_ID)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,19 @@ class ScorePage:
 
     scores: Sequence[Score]
     next: str | None
+
+
+def place_of(at: int, call_id: str, seq: int) -> tuple[int, int, int, int]:
+    """Where a score stands among others: the last one of a name counts. `at` is in microseconds.
+
+    Clients send milliseconds, over several connections, so that the later of two scores may arrive first.
+    What both leave open is in the client's ids. Other senders' ids say nothing: there the arrival decides.
+    """
+    found = _CLIENT_ID.fullmatch(call_id)
+    if found is None:
+        return at, at, 0, seq
+    number, moment = (int(each, 16) for each in found.groups())
+    return at, moment, number, seq
 
 
 def stated_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -47,8 +47,10 @@ def name(backend: Backend, run: Command) -> str:
     return made
 
 
-def records(name: str, users: dict[str, int], likes: dict[str, float]) -> Iterator[dict[str, Any]]:
-    """A call and a thumb of each user; so many users of each version."""
+def records(
+    name: str, users: dict[str, int], likes: dict[str, float], score: str = "thumbs"
+) -> Iterator[dict[str, Any]]:
+    """A call and a score of each user; so many users of each version."""
     now = datetime.now(UTC)
     for version, count in users.items():
         for number in range(count):
@@ -66,7 +68,7 @@ def records(name: str, users: dict[str, int], likes: dict[str, float]) -> Iterat
             thumb = {
                 "kind": "score",
                 "v": 1,
-                "name": "thumbs",
+                "name": score,
                 "value": number < likes[version] * count,
                 **who,
             }
@@ -75,9 +77,11 @@ def records(name: str, users: dict[str, int], likes: dict[str, float]) -> Iterat
                 yield {"id": str(uuid.uuid4()), "ts": at.isoformat(), "body": body}
 
 
-def log(backend: Backend, name: str, users: dict[str, int], likes: dict[str, float]) -> None:
+def log(
+    backend: Backend, name: str, users: dict[str, int], likes: dict[str, float], score: str = "thumbs"
+) -> None:
     """Log them, and wait until all are analysed."""
-    sent = {"records": list(records(name, users, likes))}
+    sent = {"records": list(records(name, users, likes, score))}
     assert call(backend, "POST", "/api/logs/prompt-usage/batch", json=sent).status_code == 200
     until = time.monotonic() + SECONDS
     while time.monotonic() < until:
@@ -164,6 +168,14 @@ def test_until_the_first_window_is_over_it_says_when_figures_come(
         "not enough data yet: 3 users are still within the 24 hours for which a user counts; "
         f"the first figures come at {comes:%Y-%m-%d %H:%M} UTC\n"
     )
+
+
+def test_scores_behind_a_measure_are_told(backend: Backend, run: Command, name: str) -> None:
+    """Above the table, with what to do."""
+    log(backend, name, {"1.0": 2, "2": 2}, {"1.0": 0.5, "2": 0.5}, score="error_rate")
+    said = run("results", name)[1].splitlines()
+    assert said[1].startswith("! There are scores called 'error_rate', and they are not in these results")
+    assert "such as 'error_rate_score'" in said[1]
 
 
 def test_settings_of_the_analysis_are_stored(backend: Backend, run: Command, name: str) -> None:

@@ -16,6 +16,7 @@ from banyan_hp import HuggingPlace, PromptData, PromptStackLogger
 from banyan_hp.clients.arguments import InvalidRecordError
 from banyan_hp.clients.scores import Given, score_of
 from banyan_hp.errors import ConfigurationError, ValidationError
+from banyan_hp.server.store.scores import place_of
 from banyan_hp.testing import FakeBackend, capture
 from tests.conftest import MakeLogger
 from tests.support.scripted import ScriptedServer
@@ -144,16 +145,30 @@ def test_a_score_is_about_something(given: dict[str, Any]) -> None:
 
 
 def test_what_a_score_is_about() -> None:
-    """Ids are texts; of a context the first key with a value; of a prompt its experiment."""
+    """Ids are texts; of a prompt its experiment."""
     assert content(record_id=7, session_id=uuid.UUID(int=5)) == {
         "name": "thumbs", "value": True, "record_id": "7", "session_id": str(uuid.UUID(int=5)),
     }  # fmt: skip
-    context = {"org_id": None, "user_id": 5, "session_id": "s"}
+    assert content(prompt_data=PROMPT) == {"name": "thumbs", "value": True, **OF_E1}
+    assert content(experiment_context=OF_E1, sticky_context={"user_id": "u2"})["sticky_value"] == "u2"
+
+
+def test_of_several_keys_that_of_the_experiment_counts() -> None:
+    """Where a prompt or a context says which it is; else the first one with a value."""
+    about = {"org_id": "o", "user_id": "u2"}
+    for given in ({"prompt_data": PROMPT}, {"experiment_context": OF_E1}):
+        assert content(sticky_context=about, **given) == {
+            "name": "thumbs", "value": True, **OF_E1, "sticky_value": "u2",
+        }  # fmt: skip
+    by_org = {"sticky_key": "org_id", "sticky_value": "o"}
+    assert content(sticky_context={"org_id": "o"}, prompt_data=PROMPT).items() >= by_org.items()
+    assert content(sticky_context=about).items() >= by_org.items()
+    context = {"org_id": None, "team_id": "", "user_id": 5, "session_id": "s"}
     assert content(sticky_context=context) == {
         "name": "thumbs", "value": True, "sticky_key": "user_id", "sticky_value": "5",
     }  # fmt: skip
-    assert content(prompt_data=PROMPT) == {"name": "thumbs", "value": True, **OF_E1}
-    assert content(experiment_context=OF_E1, sticky_context={"user_id": "u2"})["sticky_value"] == "u2"
+    without = {"org_id": "o", "user_id": None}
+    assert content(sticky_context=without, prompt_data=PROMPT).items() >= by_org.items()
 
 
 def test_a_comment_costs_no_score() -> None:
@@ -226,6 +241,22 @@ def test_its_time_is_that_of_the_verdict(make_logger: MakeLogger, server: Script
     sent = [request.headers for request in server.requests if "X-Event-Time" in request.headers]
     assert [each["X-Event-Time"] for each in sent] == ["2026-01-02T03:04:05.678Z"] * 3
     assert len({each["Idempotency-Key"] for each in sent}) == 3
+
+
+def test_its_id_tells_in_which_order_scores_of_one_millisecond_were_given(
+    make_logger: MakeLogger, server: ScriptedServer
+) -> None:
+    """As the backend reads it; the ids are sent over several connections, and in any order."""
+    server.handler = one_by_one()
+    logger = make_logger(server.url)
+    at = datetime(2026, 1, 2, 3, 4, 5, 678_000, tzinfo=UTC)
+    for number in range(40):
+        assert logger.score("stars", number, record_id="r", at=at)
+    assert logger.flush(5)
+    sent = {ident: body["metadata"]["banyan_hp"]["value"] for ident, body in server.records()}
+    moment = round(at.timestamp() * 1e6)
+    last_ones = sorted(sorted(sent), key=lambda ident: place_of(moment, ident, 0))
+    assert [sent[ident] for ident in last_ones] == list(range(40))
 
 
 # -- what becomes of it --------------------------------------------------------------------------------------

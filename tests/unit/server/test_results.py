@@ -228,3 +228,20 @@ def test_every_score_is_a_metric_by_its_name(app: LocalApp, monkeypatch: Patch) 
     )
     names = [each["name"] for each in results(app)["metrics"]]
     assert names[:2] == ["stars", "tone=rude"]
+
+
+def test_scores_with_the_name_of_a_measure_are_said(app: LocalApp, monkeypatch: Patch) -> None:
+    """They are hidden behind it, whatever metric is asked for; a category has a name of its own."""
+    make(app, STARTED, monkeypatch)
+    send(app, [called("a1", "a"), scored("a1", "latency", "long"), scored("a1", "stars", 4.5)])
+    assert not any("scores called" in each for each in results(app)["warnings"])
+    send(app, [scored("a1", "cost", 5)])
+    for asked in ({}, {"metric": "cost"}, {"metric": "stars"}):
+        (said,) = [each for each in results(app, **asked)["warnings"] if "scores called" in each]
+        assert said == (
+            "There are scores called 'cost', and they are not in these results: 'cost' here is measured of "
+            "the calls. Send these scores under another name, such as 'cost_score'; those that are stored "
+            "stay in the list of scores"
+        )
+    names = [each["name"] for each in results(app)["metrics"]]
+    assert (names.count("cost"), "latency=long" in names) == (1, True)

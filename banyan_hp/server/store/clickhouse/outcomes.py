@@ -20,6 +20,7 @@ from ..outcomes import Summary, VersionSummary
 from ..scores import BOOL, CATEGORY
 from ..sql_outcomes import MOST_NAMES, removed_until
 from .client import ClickHouse, Row
+from .scores import PLACE
 
 _MICROSECOND = timedelta(microseconds=1)
 _SUMMED = ("latency", "input_tokens", "output_tokens", "cost", "output_length")
@@ -67,16 +68,16 @@ users AS (
 
 # The scores that may count in the experiment, the users whom they lead to by a record or a session, and when
 # their record was made. A join keeps its right side in memory: the scores, which are fewer.
-_SCORES = """
+_SCORES = f"""
 theirs AS (
     SELECT id, session, sticky_value, sticky_key, event_time FROM experiment_calls
-    WHERE project = {project:String} AND experiment_id = {experiment:String}
+    WHERE project = {{project:String}} AND experiment_id = {{experiment:String}}
 ),
 given AS (
     SELECT event_time AS at, id, name, kind, number, text, record_id, session, sticky_key, sticky_value,
-        rater, seq
+        rater, seq, {PLACE} AS place
     FROM call_scores FINAL
-    WHERE project = {project:String} AND (experiment_id IS NULL OR experiment_id = {experiment:String})
+    WHERE project = {{project:String}} AND (experiment_id IS NULL OR experiment_id = {{experiment:String}})
 ),
 near AS (
     SELECT s.seq AS seq, c.sticky_value AS sticky_value, c.event_time AS made_at, 1 AS of_record,
@@ -110,7 +111,7 @@ meant AS (
 lasts AS (
     SELECT u.sticky_value AS sticky_value, any(u.version) AS version, any(u.first_at) AS first_at,
         any(u.ends_at) AS ends_at, g.name AS name,
-        argMax(tuple(g.kind, g.number, g.text), (g.at, g.id)) AS last
+        argMax(tuple(g.kind, g.number, g.text), g.place) AS last
     FROM users AS u INNER JOIN meant AS g ON u.sticky_value = g.whose
     WHERE NOT u.mixed AND g.at < u.ends_at
         AND (g.at >= u.first_at

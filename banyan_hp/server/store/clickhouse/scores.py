@@ -9,12 +9,21 @@ from ..calls import time_of
 from ..cursors import Cursor
 from ..rows import cut
 from ..score_rows import TEXTS, score_row
-from ..scores import BOOL, CATEGORY, SCORE, TARGETS, Score, ScorePage
+from ..scores import BOOL, CATEGORY, CLIENT_ID, SCORE, TARGETS, Score, ScorePage
 from .client import ClickHouse, Row
 from .conditions import Conditions
 
 _STATED = (*TEXTS, "kind", "number", "text", "comment")
 SCORE_COLUMNS = tuple(f"score_{name}" for name in _STATED)
+
+
+def _in_id(group: int) -> str:
+    digits = f"leftPad(regexpExtract(id, '{CLIENT_ID}', {group}), 16, '0')"
+    return f"reinterpretAsInt64(reverse(unhex({digits})))"
+
+
+PLACE = f"(event_time, if(match(id, '{CLIENT_ID}'), {_in_id(2)}, event_time), {_in_id(1)}, seq)"
+"""What `place_of` is, of a row of `call_scores`."""
 
 
 def score_columns(row: Mapping[str, Any]) -> dict[str, Any]:

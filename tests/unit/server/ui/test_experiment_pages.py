@@ -22,6 +22,7 @@ from tests.support.experimented import (
     likes,
     make,
     results,
+    scored,
     send,
     version,
 )
@@ -147,6 +148,12 @@ def test_what_a_guard_did_is_told_and_segments_can_be_chosen(
     assert "v-a won in latency: it is the control" in words(page)
     assert f"{HERE}/release" not in {form.action for form in page.forms}
     assert browser.get(f"{HERE}?segment=9").status == 400
+
+
+def test_scores_behind_a_measure_are_told(won: LocalApp, browser: Browser) -> None:
+    """With the name, and what to do."""
+    send(won, [scored("a1", "cost", 5)])
+    assert "scores called 'cost', and they are not in these results" in words(browser.get(HERE))
 
 
 def test_it_is_paused_started_and_finished(app: LocalApp, browser: Browser, monkeypatch: Patch) -> None:
