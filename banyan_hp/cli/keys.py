@@ -121,7 +121,7 @@ def _as_json(key: Key) -> dict[str, Any]:
         "id": key.id,
         "project": key.project,
         "role": key.role.value,
-        "hint": key.hint,
+        "hint": f"…{key.hint}",
         "created_at": key.created_at.isoformat(timespec="seconds"),
         "revoked_at": key.revoked_at.isoformat(timespec="seconds") if key.revoked_at is not None else None,
     }

@@ -16,7 +16,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
-from .api.experiments import NewExperiment, experiment_of
+from .api.experiment_bodies import NewExperiment
+from .api.experiments import experiment_of
 from .api.models import Json, Name, Strict, shown
 from .api.prompts import ContentField, stored_content
 from .api.requests import parse_json

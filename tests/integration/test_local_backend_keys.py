@@ -196,6 +196,21 @@ class TestCommands:
         assert [(each["id"], each["revoked_at"] is None) for each in found] == [(made["id"], False)]
         assert "was revoked before" in run("keys", "revoke", made["id"], "--db", db).stdout
 
+    def test_a_key_is_the_same_in_the_api_and_on_the_command_line(self, tmp_path: Path) -> None:
+        """In JSON, its hint too; a person sees that hint in the list."""
+        db = str(tmp_path / "db")
+        made = json.loads(
+            run("keys", "create", "--project", "p", "--role", "admin", "--db", db, "--json").stdout
+        )
+        (listed,) = (json.loads(line) for line in run("keys", "ls", "--db", db, "--json").stdout.splitlines())
+        with Backend(db=db) as backend:
+            (shown,) = requests.get(
+                f"{backend.url}/api/keys", headers={"X-API-Key": made["key"]}, timeout=10
+            ).json()["keys"]
+        assert listed == shown == {name: value for name, value in made.items() if name != "key"}
+        assert listed["hint"] == f"…{made['key'][-4:]}"
+        assert listed["hint"] in run("keys", "ls", "--db", db).stdout
+
     def test_for_people_the_key_is_on_a_line_of_its_own(self, tmp_path: Path) -> None:
         """And what it opens on the one before."""
         db = str(tmp_path / "db")

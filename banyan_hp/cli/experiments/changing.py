@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..api import Api, quoted
+from ..api import Api, pages, quoted
 from ..terminal import DONE, WRONG, CommandError, counted, say, say_json, table
 
 _PATH = "/api/experiments"
@@ -17,8 +17,8 @@ _STATUS = {"start": "running", "pause": "paused", "finish": "finished"}
 def ls(api: Api, arguments: Namespace) -> int:
     """List experiments."""
     given = {"prompt_name": arguments.prompt, "status": arguments.status}
-    found = api.get(_PATH, **{name: value for name, value in given.items() if value}).get("experiments")
-    experiments = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    asked = {name: value for name, value in given.items() if value}
+    experiments = [each for page in pages(api.get, _PATH, **asked) for each in _experiments(page)]
     if arguments.json:
         for each in experiments:
             say_json(each)
@@ -28,6 +28,11 @@ def ls(api: Api, arguments: Namespace) -> int:
     else:
         say(f"no experiments at {api.url}")
     return DONE
+
+
+def _experiments(page: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = page.get("experiments")
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
 
 
 def create(api: Api, arguments: Namespace) -> int:

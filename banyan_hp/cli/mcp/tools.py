@@ -208,7 +208,8 @@ class ListExperiments(Tool):
     def answer(self, get: Get) -> str:
         """The experiments, with the shares of their versions."""
         given = self.model_dump(exclude_none=True, include={"prompt_name", "status"})
-        found = _objects(get(_EXPERIMENTS, **given), "experiments")
+        listed_pages = pages(get, _EXPERIMENTS, **given)
+        found = [each for page in listed_pages for each in _objects(page, "experiments")]
         shown = [{**_aims(each), "versions": [_share(one) for one in _versions(each)]} for each in found]
         return listed({}, "experiments", shown, self.limit, _EXCERPT)
 

@@ -199,3 +199,10 @@ Amount = Annotated[
     Field(description="a number >= 0", json_schema_extra={"type": "number", "minimum": 0}),
     checked(_is_amount),
 ]
+
+
+class Paged(Query):
+    """Which page of a list."""
+
+    limit: Limit = MAX_PAGE
+    after: Annotated[Words | None, Field(description="the `next` of an earlier page")] = None

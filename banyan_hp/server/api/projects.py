@@ -12,7 +12,7 @@ from pydantic import Field
 from ..store.keys import Key, Project, Role
 from . import response_models
 from .auth import Administering, Ingesting, Reading
-from .models import Limit, Query, Strict, Words
+from .models import Limit, Paged, Query, Strict, Words
 from .requests import JsonRoute
 from .responses import Json
 from .state import Backend
@@ -60,10 +60,13 @@ def project(project_id: str, caller: Ingesting, backend: Backend) -> Response:
     return Json(asdict(_own(project_id, backend)))
 
 
-@router.get("/api/keys", response_model=response_models.KeyList)
-def keys(caller: Administering, backend: Backend) -> Response:
-    """The keys of the project, without their secrets."""
-    return Json({"keys": [_as_json(key) for key in backend.keys.listed(caller.project)]})
+@router.get("/api/keys", response_model=response_models.KeysPage)
+def keys(query: Annotated[Paged, FromQuery()], caller: Administering, backend: Backend) -> Response:
+    """The keys of the project, without their secrets, in order of their making. `next` is `after` of the
+    following page.
+    """
+    found = backend.keys.page(caller.project, query.limit, query.after)
+    return Json({"keys": [_as_json(key) for key in found.items], "next": found.next})
 
 
 @router.post("/api/keys", status_code=201, response_model=response_models.MadeKey)

@@ -154,10 +154,11 @@ class StoredExperiment(ShownExperiment):
     ] = []
 
 
-class ExperimentList(BaseModel):
-    """Experiments."""
+class ExperimentsPage(BaseModel):
+    """Some experiments."""
 
     experiments: list[ShownExperiment]
+    next: Next
 
 
 class MovesOfVersion(BaseModel):

@@ -11,13 +11,12 @@ from fastapi import Query as FromQuery
 from pydantic import Field
 
 from ..starting import RoutingMode
-from ..store.calls import MAX_PAGE
 from ..store.experiments import Experiment, Variant
 from ..store.prompts import DEFAULT_BRANCH, FIRST_VERSION, PRODUCTION, Content, Prompt, Version
 from . import prompt_response_models
 from .auth import Administering, Caller, Ingesting, Reading, refuse_other_project
 from .forms import configuration, prompt_as_json, version_as_json
-from .models import MAX_NAME, Limit, Name, Query, Strict, Words, shown
+from .models import MAX_NAME, Name, Paged, Query, Strict, Words, shown
 from .models import Json as JsonObject
 from .requests import JsonRoute
 from .responses import BAD_QUERY, Json, UnfitError, tagged
@@ -109,13 +108,6 @@ class Fetched(Query):
     label: Words | None = None
     sticky_key: Annotated[list[str], Field(description="texts", default_factory=list)]
     sticky_value: Annotated[list[str], Field(description="texts", default_factory=list)]
-
-
-class Paged(Query):
-    """Which page."""
-
-    limit: Limit = MAX_PAGE
-    after: Annotated[Words | None, Field(description="the `next` of an earlier page")] = None
 
 
 class Listed(Paged):

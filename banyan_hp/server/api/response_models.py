@@ -222,15 +222,16 @@ class ShownKey(BaseModel):
     id: str
     project: str
     role: str
-    hint: Annotated[str, Field(description="its last characters")]
+    hint: Annotated[str, Field(description="its last characters, behind an ellipsis")]
     created_at: Time
     revoked_at: Time | None
 
 
-class KeyList(BaseModel):
-    """Keys."""
+class KeysPage(BaseModel):
+    """Some keys."""
 
     keys: list[ShownKey]
+    next: Next
 
 
 class MadeKey(ShownKey):

@@ -6,18 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, delete, insert, select, update
+from sqlalchemy import Connection, Row, and_, delete, func, insert, literal, select, tuple_, update
 from sqlalchemy.exc import IntegrityError
 
 from ...experiments import Range, Slots, Split
 from ..analysis.settings import Analysis
 from .audit import Actor, note, now
-from .calls import microseconds
+from .calls import MAX_PAGE, MAX_PAGE_BYTES, microseconds
 from .database import Database
 from .marks import note_changed
+from .parts import Made, Part
 from .prompts import TakenError
+from .rows import json_of, within_bytes
 from .tables import audit, experiments, prompt_versions, prompts
 
 RUNNING = "running"
@@ -94,6 +96,14 @@ class Experiment:
         return None if index is None else self.variants[index]
 
 
+class Listed(NamedTuple):
+    """An experiment as it is listed: with the prompt that it is on."""
+
+    experiment: Experiment
+    prompt_name: str
+    branch: str
+
+
 class OutdatedError(Exception):
     """An experiment is not what a change of it started from: it was changed or removed meanwhile."""
 
@@ -113,19 +123,36 @@ class Experiments:
         """All experiments on a prompt, whatever their status, in order of their making."""
         return self._all(experiments.c.project == project, experiments.c.prompt_id == prompt_id)
 
-    def listed(
+    def page(
         self,
         project: str,
         prompt_name: str | None = None,
         branch: str | None = None,
         status: str | None = None,
-    ) -> list[Experiment]:
-        """Those of a project, in order of their making; on such prompts and of that status, where given."""
+        *,
+        limit: int = MAX_PAGE,
+        after: str | None = None,
+    ) -> Part[Listed]:
+        """Those of a project, in order of their making; on such prompts and of that status, where given.
+
+        Up to `limit`, and fewer where they are large, but always one.
+
+        Raises:
+            UnusableCursorError: `after` is the `next` of no part.
+        """
         chosen = [experiments.c.project == project]
         chosen += [prompts.c.name == prompt_name] if prompt_name is not None else []
         chosen += [prompts.c.branch == branch] if branch is not None else []
         chosen += [experiments.c.status == status] if status is not None else []
-        return self._all(*chosen)
+        chosen += [tuple_(*_MADE) > tuple_(*map(literal, Made.parse(after)))] if after is not None else []
+        size = func.length(experiments.c.versions) + func.length(experiments.c.analysis)
+        query = select(*_MADE, size.label("bytes")).join(prompts, _is_on).where(*chosen).order_by(*_MADE)
+        with self._database.read() as connection:
+            rows = connection.execute(query.limit(limit + 1)).all()
+            ids = [row.experiment_id for row in within_bytes(rows[:limit])]
+            found = _listed(connection, project, ids)
+        last = rows[len(found) - 1] if len(rows) > len(found) else None
+        return Part(found, str(Made(last.created_at, last.experiment_id)) if last is not None else None)
 
     def newest(self, project: str, limit: int, skip: int) -> list[Experiment]:
         """Those of a project, the newest first, without so many of them."""
@@ -140,9 +167,7 @@ class Experiments:
         return [each for each in self._all(experiments.c.status == RUNNING) if each.analysis.guards]
 
     def _all(self, *chosen: Any) -> list[Experiment]:
-        same = (prompts.c.project == experiments.c.project) & (prompts.c.prompt_id == experiments.c.prompt_id)
-        query = select(experiments).join(prompts, same).where(*chosen)
-        query = query.order_by(experiments.c.created_at, experiments.c.experiment_id)
+        query = select(experiments).join(prompts, _is_on).where(*chosen).order_by(*_MADE)
         with self._database.read() as connection:
             found = [_experiment(row) for row in connection.execute(query)]
             return [_with_contents(connection, each) for each in found]
@@ -241,6 +266,21 @@ def _of(experiment: Experiment) -> tuple[Any, ...]:
     )
 
 
+def _listed(connection: Connection, project: str, ids: Sequence[str]) -> list[Listed]:
+    """These experiments, as many as a page may be large with the contents that they only follow."""
+    mine = (experiments.c.project == project, experiments.c.experiment_id.in_(ids))
+    query = select(experiments, prompts.c.name, prompts.c.branch).join(prompts, _is_on)
+    found: list[Listed] = []
+    size = 0
+    for row in connection.execute(query.where(*mine).order_by(*_MADE)):
+        experiment = _with_contents(connection, _experiment(row))
+        size += sum(len(json_of([each.content, each.config])) for each in experiment.variants)
+        if found and size > MAX_PAGE_BYTES:
+            break
+        found.append(Listed(experiment, row.name, row.branch))
+    return found
+
+
 def _with_contents(connection: Connection, experiment: Experiment) -> Experiment:
     """Contents of the prompt's own versions, for those that follow them."""
     following = [each.version for each in experiment.variants if each.content is None]
@@ -282,6 +322,9 @@ def _variant(stored: Mapping[str, Any]) -> Variant:
     return Variant(**{**stored, "slots": slots})
 
 
+_MADE = (experiments.c.created_at, experiments.c.experiment_id)
+"""The order of making."""
+_is_on = and_(prompts.c.project == experiments.c.project, prompts.c.prompt_id == experiments.c.prompt_id)
 _PLAIN = (
     "project",
     "experiment_id",

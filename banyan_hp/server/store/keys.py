@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import operator
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -126,16 +127,19 @@ class Keys:
         with self._database.read() as connection:
             return [_key(row) for row in connection.execute(query)]
 
-    def page(self, project: str, limit: int, after: str | None = None) -> Part[Key]:
-        """The keys of a project, revoked ones included, newest first: parts as those of prompts.
+    def page(self, project: str, limit: int, after: str | None = None, *, newest: bool = False) -> Part[Key]:
+        """The keys of a project, revoked ones included, in order of their making, or the newest first.
+
+        Parts as those of prompts.
 
         Raises:
             UnusableCursorError: `after` is the `next` of no part.
         """
         query = select(keys).where(keys.c.project == project)
         if after is not None:
-            query = query.where(tuple_(*_MADE) < tuple_(*map(literal, Made.parse(after))))
-        query = query.order_by(*(column.desc() for column in _MADE)).limit(limit + 1)
+            beyond = operator.lt if newest else operator.gt
+            query = query.where(beyond(tuple_(*_MADE), tuple_(*map(literal, Made.parse(after)))))
+        query = query.order_by(*(column.desc() if newest else column for column in _MADE)).limit(limit + 1)
         with self._database.read() as connection:
             rows = connection.execute(query).all()
         more = len(rows) > limit

@@ -8,7 +8,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from ..api.experiments import ExperimentChange, change
+from ..api.experiment_bodies import ExperimentChange
+from ..api.experiments import change
 from ..api.state import Backend
 from .experiment_forms import guard_field, guards_in
 from .experiments import Entered, Looked, address, found_by, shown

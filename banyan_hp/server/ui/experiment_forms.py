@@ -12,7 +12,8 @@ from fastapi import APIRouter, Request, Response
 
 from ..analysis.metrics import BUILT_IN
 from ..analysis.power import ALPHA, POWER, Design, proportions, users_needed
-from ..api.experiments import NewExperiment, experiment_of
+from ..api.experiment_bodies import NewExperiment
+from ..api.experiments import experiment_of
 from ..api.state import Backend, Stores
 from ..store.experiments import RUNNING
 from ..store.prompts import DEFAULT_BRANCH, Prompt, Version

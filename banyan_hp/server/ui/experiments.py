@@ -13,7 +13,8 @@ from fastapi import Query as FromQuery
 from pydantic import Field
 
 from ..analysis.guarding import Trip
-from ..api.experiments import ExperimentChange, change
+from ..api.experiment_bodies import ExperimentChange
+from ..api.experiments import change
 from ..api.models import Limit, Query, Words
 from ..api.results import Wanted, moved, reckoned
 from ..api.state import Backend, Stores

@@ -16,8 +16,8 @@ from ..api.state import Stores
 from ..prices import Prices
 from ..store.calls import Call, Stored
 from ..store.scores import SCORE, VERSION, Score
-from .rendering import PageRoute, is_local, redirect
-from .visitors import Posting
+from .rendering import PageRoute, is_local, page, redirect
+from .visitors import Post, Posting
 
 THUMBS, NUMBER, CATEGORY = "thumbs", "rating", "category"
 MOST_SHOWN = 100  # scores on a page
@@ -62,17 +62,29 @@ def rate(request: Request, post: Posting) -> Response:
     about = {name: fields[name] for name in _TARGETS if fields.get(name)}
     if len(about) != 1:
         raise HTTPException(400, "A rating must be about one call or one session.")
+    wanted = fields.get("next", "")
+    following = wanted if is_local(wanted) else "/review"
     values = dict(_values(fields))
     if not values:
-        raise HTTPException(
-            400, "A rating must have a thumb, a number or a category; a comment goes with it."
+        missing = (
+            "Nothing was stored yet: choose a thumb, a number or a category, which the comment goes with."
         )
+        return _asked_again(request, post, about, following, missing)
     comment = {"comment": fields["comment"].strip()} if fields.get("comment", "").strip() else {}
     common = {"kind": SCORE, "v": VERSION, **about, **comment, "rater": post.visitor.name}
     scores = [{**common, "name": name, "value": value} for name, value in values.items()]
     cast("Ratings", request.app.state.ratings).store(post.visitor.caller.project, scores)
-    wanted = fields.get("next", "")
-    return redirect(wanted if is_local(wanted) else "/review")
+    return redirect(following)
+
+
+def _asked_again(
+    request: Request, post: Post, about: Mapping[str, str], following: str, missing: str
+) -> Response:
+    """The form with what was written into it, and what is missing."""
+    ((target, name),) = about.items()
+    comment = post.fields.get("comment", "")
+    values = {"target": target, "name": name, "following": following, "comment": comment}
+    return page(request, "rating_again", post.visitor, 400, missing=missing, **values)
 
 
 def scores_about(project: str, target: str, name: str, backend: Stores) -> list[Score]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from ..api.experiments import MOST_PERCENT
+from ..api.experiment_bodies import MOST_PERCENT
 from ..api.responses import UnfitError
 from ..store.prompts import TakenError
 

@@ -97,9 +97,10 @@ def _queues(visitor: Visitor, backend: Stores) -> dict[str, str]:
         "the last week's calls without a rating": {"since": week, "unrated": "anyone"},
         "all that I have not rated": {"unrated": "me"},
     }
-    for each in backend.experiments.listed(visitor.caller.project, status="running")[:5]:
-        queues[f"experiment {each.experiment_id} without a rating"] = {
-            "experiment_id": each.experiment_id,
+    running = backend.experiments.page(visitor.caller.project, status="running", limit=5).items
+    for experiment_id in (each.experiment.experiment_id for each in running):
+        queues[f"experiment {experiment_id} without a rating"] = {
+            "experiment_id": experiment_id,
             "unrated": "anyone",
         }
     return {name: address_with("/review", query) for name, query in queues.items()}

@@ -80,7 +80,7 @@ def _page(
     # Of a database with several projects, its size and its lag would say how much the others log.
     shared = backend.projects.has_others(caller.project)
     condition = condition_of(served.database) if visitor.may_change and not shared else None
-    keys = backend.keys.page(caller.project, PAGE_KEYS, after) if visitor.may_change else None
+    keys = backend.keys.page(caller.project, PAGE_KEYS, after, newest=True) if visitor.may_change else None
     lag = backend.calls.unindexed(_MOST_LAG + 1) if condition is not None else 0
     return page(
         request,

@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from ..api.experiments import ExperimentChange, change, changed_by
+from ..api.experiment_bodies import ExperimentChange
+from ..api.experiments import change, changed_by
 from ..api.state import Backend, Stores
 from ..moves import moves
 from ..store.experiments import Experiment, Variant

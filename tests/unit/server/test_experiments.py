@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from banyan_hp.cli.api import pages
 from banyan_hp.server.starting import RoutingMode
 from tests.conftest import NewDatabase
 from tests.support.app import LocalApp
@@ -59,6 +60,17 @@ def fetch(app: LocalApp, user: str | None = None, *more: tuple[str, str], name: 
     return app.get(f"/api/logs/prompt/{quote(name)}", *sticky, *more)
 
 
+def _listed_by_pages(app: LocalApp, limit: int, *query: tuple[str, str]) -> list[list[str]]:
+    def get(path: str, **params: str | int) -> Any:
+        return app.get(path, *query, *((name, str(value)) for name, value in params.items()))
+
+    return [[each["experiment_id"] for each in page["experiments"]] for page in pages(get, PATH, limit=limit)]
+
+
+def without_content(version: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in version.items() if name != "content"}
+
+
 def log(app: LocalApp, **fields: Any) -> None:
     record = {"input": "i", "output": "o", "metadata": {}, **fields}
     assert app.call("POST", "/api/logs/prompt-usage", record).status_code == 201
@@ -92,6 +104,27 @@ class TestManaging:
         first, second = make(app), make(app)
         assert first["experiment_id"] != second["experiment_id"]
         assert (first["status"], first["salt"]) == ("running", first["experiment_id"])
+
+    def test_a_list_is_read_by_pages(self, app: LocalApp) -> None:
+        """`next` leads through all, in order of their making, also of those that a filter chooses."""
+        make_prompt(app, "letter")
+        names = [make(app, prompt_name=("letter", "email")[index % 2])["experiment_id"] for index in range(7)]
+        assert _listed_by_pages(app, 3) == [names[:3], names[3:6], names[6:]]
+        assert _listed_by_pages(app, 2, ("prompt_name", "letter")) == [names[:4:2], names[4::2]]
+        whole = app.get(PATH)
+        assert ([each["experiment_id"] for each in whole["experiments"]], whole["next"]) == (names, None)
+        refused = app.call("GET", PATH, query=[("after", "x")])
+        assert (refused.status_code, "after" in refused.json()["error"]) == (400, True)
+
+    def test_a_page_of_large_experiments_is_short(self, app: LocalApp) -> None:
+        """Also where the contents are those of the prompt's versions."""
+        large = {"name": "email", "version": "large", "content": "x" * 5_000_000}
+        assert app.call("POST", f"{PROMPTS}/version", large).status_code == 201
+        own = make(app, variant("a", content="y" * 5_000_000))
+        following = make(app, {**without_content(variant("b")), "version": "large"})
+        small = make(app)
+        rest = [following["experiment_id"], small["experiment_id"]]
+        assert _listed_by_pages(app, 1000) == [[own["experiment_id"]], rest]
 
     def test_each_field_can_be_changed_alone(self, app: LocalApp) -> None:
         """What a change does not name stays."""
@@ -143,7 +176,7 @@ class TestManaging:
     def test_the_list_shows_what_each_page_shows(self, app: LocalApp) -> None:
         """One form of an experiment, wherever it is read."""
         make(app, experiment_id="tone")
-        assert app.get(PATH) == {"experiments": [app.get(f"{PATH}/tone")]}
+        assert app.get(PATH) == {"experiments": [app.get(f"{PATH}/tone")], "next": None}
 
     def test_an_id_may_be_in_several_projects(self, app: LocalApp, application: LocalApp) -> None:
         """Each key finds the prompt and the experiment of its own project."""
@@ -173,7 +206,7 @@ class TestManaging:
         """There is none without the prompt that it is on."""
         make(app, experiment_id="tone")
         assert app.call("DELETE", f"{PROMPTS}/{fetch(app)['prompt_id']}").status_code == 200
-        assert app.get(PATH) == {"experiments": []}
+        assert app.get(PATH)["experiments"] == []
 
     @pytest.mark.parametrize(
         ("method", "path"),
@@ -191,7 +224,7 @@ class TestManaging:
         before = make(app, experiment_id="e")
         answer = app.call(method, PATH + path, body(), headers={"X-API-Key": "psk_wrong"})
         assert answer.status_code == 401
-        assert app.get(PATH) == {"experiments": [before]}
+        assert app.get(PATH)["experiments"] == [before]
 
     @pytest.mark.parametrize(
         ("method", "path"), [("GET", ""), ("PUT", ""), ("DELETE", ""), ("GET", "/usage")]
@@ -266,7 +299,7 @@ class TestRefusals:
         answer = app.call(method, path, sent)
         assert answer.status_code == 422
         assert answer.json()["error"].startswith(reason)
-        assert app.get(PATH) == {"experiments": [before]}
+        assert app.get(PATH)["experiments"] == [before]
 
     @pytest.mark.parametrize(
         ("fields", "reason"),

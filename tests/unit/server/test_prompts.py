@@ -88,7 +88,7 @@ class TestVersions:
 
 
 def test_the_command_line_follows_the_pages(app: LocalApp) -> None:
-    """Of prompts, of versions and of changes: all of them, each once, in order."""
+    """Of prompts, of versions, of changes and of keys: all of them, each once, in order."""
     asked: list[str] = []
 
     def get(path: str, **query: str | int) -> Any:
@@ -108,8 +108,12 @@ def test_the_command_line_follows_the_pages(app: LocalApp) -> None:
     changes = pages(get, "/api/audit", "before", limit=5)
     numbers = [each["seq"] for page in changes for each in page["changes"]]
     assert numbers == sorted(set(numbers), reverse=True)
+    made = [app.call("POST", "/api/keys", {"role": "read"}).json()["id"] for _ in range(4)]
+    parts = [[each["id"] for each in page["keys"]] for page in pages(get, "/api/keys", limit=2)]
+    assert [len(part) for part in parts] == [2, 2, 1]  # the caller's is the first
+    assert [each for part in parts for each in part][1:] == made
     assert len(numbers) == 5 * 3 + 4 * 2 + 1  # and the key
-    assert len(asked) == 3 + 3 + 5
+    assert len(asked) == 3 + 3 + 5 + 3
 
 
 class TestNulls:

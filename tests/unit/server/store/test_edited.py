@@ -261,13 +261,13 @@ def test_an_experiment_comes_back_with_contents(prompts: Prompts, database: Data
     assert [each.content for each in found.variants] == ["Hello", "X"]
     assert found == replace(half(prompt), variants=found.variants)
     assert experiments.get("q", "half") is None
-    assert experiments.listed("p", prompt_name="greeting", status="paused") == []
+    assert experiments.page("p", "greeting", status="paused").items == []
     with pytest.raises(TakenError):
         experiments.add(half(prompt), ME)
     experiments.put(half(prompt, status="paused"), ME, instead_of=found)
     assert [each.status for each in experiments.on("p", prompt.prompt_id)] == ["paused"]
     experiments.remove(half(prompt), ME)
-    assert experiments.listed("p") == []
+    assert experiments.page("p").items == []
     kept = Audit(database).of("p", "experiment:half").items[1].detail
     assert (kept["status"], kept["control"], kept["primary_metric"]) == ("paused", "a", "thumb")
     assert [each["content"] for each in kept["variants"]] == [None, "X"]
@@ -284,4 +284,4 @@ def test_a_removed_prompt_takes_its_experiments_along(prompts: Prompts, database
     prompts.label(prompt, "staging", "1.0", ME)
     prompts.remove(prompt, ME)
     assert prompts.listed("p").items == []
-    assert Experiments(database).listed("p") == []
+    assert Experiments(database).page("p").items == []

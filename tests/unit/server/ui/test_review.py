@@ -115,8 +115,6 @@ def test_a_queue_that_is_none_is_refused_in_words(browser: Browser) -> None:
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"record_id": "a"}, "must have a thumb"),
-        ({"record_id": "a", "comment": "x"}, "must have a thumb"),
         ({"thumbs": "up"}, "about one call or one session"),
         ({"record_id": "a", "session_id": "s", "thumbs": "up"}, "about one call or one session"),
         ({"record_id": "a", "rating": "6"}, "from 1 to 5, was '6'"),
@@ -131,6 +129,27 @@ def test_a_bad_rating_is_refused_in_words(
     refused = browser.post("/scores", {**csrf, **fields})
     assert (refused.status, words in refused.text) == (400, True)
     assert not scores(app)
+
+
+@pytest.mark.parametrize(
+    ("address", "about"), [("/calls/a/b", "record_id"), ("/sessions/chat%201", "session_id")]
+)
+def test_a_comment_without_a_rating_stays_in_its_form(
+    app: LocalApp, browser: Browser, address: str, about: str
+) -> None:
+    """Nothing is stored; the page says what is missing, and the rating then goes on where it would have."""
+    logged(app, "a/b", metadata={"session_id": "chat 1"})
+    again = rate(browser, browser.get(address), comment=' not "so" <good>')
+    assert (again.status, scores(app)) == (400, [])
+    assert "choose a thumb, a number or a category" in again.text
+    form = again.form("/scores").fields
+    assert form["comment"] == ' not "so" <good>'
+    assert address in again.links
+    page = rate(browser, again, thumbs="down")
+    assert page.path == address
+    (score,) = scores(app)
+    assert (score["value"], score["comment"]) == (False, 'not "so" <good>')
+    assert score[about] == ("a/b" if about == "record_id" else "chat 1")
 
 
 def test_a_rating_leads_to_no_other_site(app: LocalApp, browser: Browser) -> None:
