@@ -285,3 +285,22 @@ def test_a_removed_prompt_takes_its_experiments_along(prompts: Prompts, database
     prompts.remove(prompt, ME)
     assert prompts.listed("p").items == []
     assert Experiments(database).page("p").items == []
+
+
+def test_a_page_of_experiments_is_bounded_in_bytes(prompts: Prompts, database: Database) -> None:
+    """Contents count, those of the prompt's own versions, too; one is on a page in any case."""
+    experiments = Experiments(database)
+    prompt = greeting(prompts)
+    prompts.add_version(prompt, Version(version="2.0", content="x" * 3_000_000), ME)
+    following = Variant(experiment_version_id="a", version="2.0", traffic_percentage=50.0)
+    own = Variant(experiment_version_id="b", version="X", traffic_percentage=50.0, content="y" * 3_000_000)
+    huge = replace(own, content="z" * 9_000_000)
+    for number, variants in enumerate([(following,), (own,), (following,), (huge,), (own,)]):
+        experiments.add(half(prompt, experiment_id=f"e{number}", variants=variants), ME)
+    pages: list[list[str]] = []
+    after: str | None = None
+    while not pages or after is not None:
+        part = experiments.page("p", after=after)
+        after = part.next
+        pages.append([each.experiment.experiment_id for each in part.items])
+    assert pages == [["e0", "e1"], ["e2"], ["e3"], ["e4"]]
