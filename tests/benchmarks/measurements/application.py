@@ -124,7 +124,7 @@ def parse(output: str) -> Metrics:
 
 
 def _latency(output: str, percent: int) -> float:
-    found = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s)$", output, re.MULTILINE)
+    found = re.search(rf"^\s*{percent}%\s+([\d.]+)(us|ms|s) *$", output, re.MULTILINE)
     if found is None:
         raise ValueError(f"no latency at {percent} % in wrk's report: {output!r}")
     return float(found[1]) * _UNITS[found[2]]

@@ -41,7 +41,7 @@ WRK_REPORT = """Running 5s test @ http://127.0.0.1:8000/
      50%    3.84ms
      75%    4.10ms
      90%  950.00us
-     99%    1.20s
+     99%    1.20s\x20
   2635 requests in 5.00s, 420.02KB read
 Requests/sec:    527.00
 Transfer/sec:     84.00KB

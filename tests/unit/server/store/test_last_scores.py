@@ -38,7 +38,7 @@ def in_one_millisecond() -> list[list[Call]]:
 
 @pytest.fixture
 def outcomes(store: SqlCalls) -> Outcomes:
-    return SqlOutcomes(store._database)
+    return SqlOutcomes(store._database)  # private: the same database as the calls'
 
 
 def last_values(store: SqlCalls, outcomes: Outcomes, scores: list[Call]) -> float:
