@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import closing
 from datetime import datetime
-from typing import Any
 
 import pytest
 
@@ -15,11 +14,10 @@ from banyan_hp.server.store.outcomes import Outcomes
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_outcomes import SqlOutcomes
 
-from .samples import NOON, at, score, used
+from .samples import NOON, at, go_back_to_0005, score, used
 from .test_outcomes import caught_up, experiment
 
 METRICS = ("latency", "latency_p50", "input_tokens", "output_tokens", "cost", "error_rate", "output_length")
-ADDED = ("latency", "input_tokens", "output_tokens", "cost", "error", "output_length")
 
 
 @pytest.fixture
@@ -89,12 +87,6 @@ def test_users_of_an_earlier_release_are_computed_anew(
     experiment(database)
     store.append([used("1", "u", 0, latency_ms=100.0)])
     before = first_calls(outcomes)
-
-    def go_back(connection: Any) -> None:
-        for name in ADDED:
-            connection.exec_driver_sql(f"ALTER TABLE experiment_users DROP COLUMN first_{name}")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
-
-    database.write(go_back)
+    database.write(go_back_to_0005)
     with closing(Database(url)) as migrated:
         assert first_calls(SqlOutcomes(migrated)) == before != {}
