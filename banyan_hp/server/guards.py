@@ -1,7 +1,8 @@
 """Guarded rollout: a version that is worse than the control beyond a bound loses its traffic to it, once.
 
-The same always-valid intervals as in the results decide, over the users of the present segment whose window
-is over. Of all processes one looks at a time. A change that somebody makes meanwhile wins.
+The same always-valid intervals as in the results decide, over the users of the present segment: over their
+first calls, and over what they did in their windows, once these are over (`analysis/guarding.py` says why).
+Of all processes one looks at a time. A change that somebody makes meanwhile wins.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from .analysis.guarding import Trip, tripped
+from .analysis.guarding import FIRST_CALLS, WINDOWS, Trip, looks_at, tripped
 from .analysis.metrics import metric
 from .analysis.moments import Moments
 from .analysis.segments import Segment
 from .api.experiments import with_slots
-from .results import GUARDED, ResultsOf, control_of
+from .results import GUARDED, OF, ResultsOf, control_of
 from .store.audit import Actor, Audit
 from .store.database import Database
 from .store.election import GUARDS, elected
 from .store.experiments import Experiment, Experiments, OutdatedError, Variant
-from .store.outcomes import Outcomes, Summary, VersionSummary
+from .store.outcomes import Outcomes
 
 logger = logging.getLogger(__name__)
+Seen = Mapping[str, Mapping[str, Mapping[str, Moments]]]
+"""By what is looked at, version and metric."""
 
 BY = "guard"
 """What the audit has in the place of a key."""
@@ -72,9 +75,9 @@ class Guards:
         found = self._segments_of(experiment)
         if not found or len(found[-1].shares) < 2 or now < found[-1].start:
             return 0
-        summary = self._summary(experiment, found[-1], now)
+        seen = self._seen(experiment, found[-1], now)
         scores = self._outcomes.metrics(experiment.project, experiment.experiment_id)
-        trips = dict(_trips(experiment, found[-1], summary, scores))
+        trips = dict(_trips(experiment, found[-1], seen, scores))
         if not trips:
             return 0
         changed = without(experiment, list(trips))
@@ -89,38 +92,38 @@ class Guards:
             logger.warning("%s", said(experiment, name, each))
         return len(trips)
 
-    def _summary(self, experiment: Experiment, segment: Segment, now: datetime) -> Summary:
-        return self._outcomes.summaries(
-            experiment.project,
-            experiment.experiment_id,
-            [each.metric for each in experiment.analysis.guards],
-            window=timedelta(seconds=experiment.analysis.window_seconds),
-            start=segment.start,
-            until=segment.until,
-            now=now,
-        )
+    def _seen(self, experiment: Experiment, segment: Segment, now: datetime) -> Seen:
+        of = (experiment.project, experiment.experiment_id)
+        names = [each.metric for each in experiment.analysis.guards]
+        start, until = segment.start, segment.until
+        window = timedelta(seconds=experiment.analysis.window_seconds)
+        summary = self._outcomes.summaries(*of, names, window=window, start=start, until=until, now=now)
+        return {
+            FIRST_CALLS: self._outcomes.first_calls(*of, names, start=start, until=until),
+            WINDOWS: {name: each.metrics for name, each in summary.versions.items()},
+        }
 
 
 def _trips(
-    experiment: Experiment, segment: Segment, summary: Summary, scores: Mapping[str, bool]
+    experiment: Experiment, segment: Segment, seen: Seen, scores: Mapping[str, bool]
 ) -> Iterator[tuple[str, Trip]]:
     """Versions with traffic that are beyond a bound, each with the first guard that says so."""
     control = control_of(experiment)
     others = [each for each in segment.shares if each != control]
-    guards, directions = experiment.analysis.guards, experiment.analysis.directions
+    looks = [(guard, of) for guard in experiment.analysis.guards for of in looks_at(guard.metric)]
     for name in others:
-        for guard in guards:
-            one = _moments(summary, control, guard.metric)
-            other = _moments(summary, name, guard.metric)
-            measured = metric(guard.metric, directions, proportion=scores.get(guard.metric, False))
-            trip = tripped(measured, guard.worse_by, one, other, len(others) * len(guards))
+        for guard, of in looks:
+            proportion = scores.get(guard.metric, False)
+            measured = metric(guard.metric, experiment.analysis.directions, proportion=proportion)
+            one, other = (_moments(seen[of], each, guard.metric) for each in (control, name))
+            trip = tripped(measured, guard.worse_by, one, other, len(others) * len(looks))
             if trip is not None:
-                yield name, trip
+                yield name, replace(trip, of=of)
                 break
 
 
-def _moments(summary: Summary, version: str, name: str) -> Moments:
-    return summary.versions.get(version, VersionSummary()).metrics.get(name, Moments())
+def _moments(versions: Mapping[str, Mapping[str, Moments]], version: str, name: str) -> Moments:
+    return versions.get(version, {}).get(name, Moments())
 
 
 def without(experiment: Experiment, paused: list[str]) -> Experiment:
@@ -148,7 +151,7 @@ def said(experiment: Experiment, version: str, trip: Trip) -> str:
     """What a guard did and why, in one line."""
     return (
         f"experiment {experiment.experiment_id}: {version} is paused, its traffic goes to the control: "
-        f"{trip.metric} is {trip.version_mean:.4g} over {trip.version_users:,} users, and "
+        f"{trip.metric}{OF[trip.of]} is {trip.version_mean:.4g} over {trip.version_users:,} users, and "
         f"{trip.control_mean:.4g} over {trip.control_users:,} in the control, worse by more than "
         f"{trip.worse_by:.4g} of it"
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from .analysis.comparison import Method
 from .analysis.course import Course, Times, course
+from .analysis.guarding import FIRST_CALLS, WINDOWS
 from .analysis.metrics import BUILT_IN, Metric, metric
 from .analysis.report import Material, VersionUsers, report
 from .analysis.segments import Change, Segment, running_for, segments
@@ -20,6 +21,8 @@ from .store.outcomes import Outcomes, Summary, VersionSummary
 
 GUARDED = "experiment.guard"
 REWRITTEN = "prompt.rewrite"
+OF = {FIRST_CALLS: " of users' first calls", WINDOWS: ""}
+"""What a guard looked at, in words."""
 _MANY_PENDING = 1_000
 _AT = "%Y-%m-%d %H:%M"
 
@@ -187,7 +190,7 @@ def _paused(experiment: Experiment, history: Sequence[Entry]) -> Iterator[str]:
             if name in idle:
                 yield (
                     f"Version {idle[name]} was paused by its guard at {each.at.strftime(_AT)} UTC: "
-                    f"{trip['metric']} was "
+                    f"{trip['metric']}{OF[trip.get('of', WINDOWS)]} was "
                     f"{trip['version_mean']:.4g}, {trip['control_mean']:.4g} in the control; results up to "
                     f"then are in segment {reason['segment']}"
                 )

@@ -82,6 +82,7 @@ def reads_of(store: ClickHouseCalls, clickhouse: ClickHouse, database: Database)
             ],
             "users_of": lambda p: outcomes.users_of(p, ["x", "y"]),
             "first_assignments": lambda p: outcomes.first_assignments(p, "x", **PERIOD),
+            "first_calls": lambda p: outcomes.first_calls(p, "x", ["latency", "error_rate"], **PERIOD),
             "metrics": lambda p: outcomes.metrics(p, "x"),
         },
     }

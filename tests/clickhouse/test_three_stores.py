@@ -345,11 +345,21 @@ def assert_same_results(outcomes: Sequence[Outcomes], experiment: str) -> None:
             for at, moments in others:
                 assert at == sqlite[0]
                 assert_alike(moments, sqlite[1])
+    assert_alike_first_calls(outcomes, experiment, window)
     for read in ("users_of", "first_assignments"):
         given = (["x", "y"],) if read == "users_of" else (experiment,)
         further = {} if read == "users_of" else window
         found = [getattr(each, read)("p", *given, **further) for each in outcomes]
         assert found[0] == found[1] == found[2]
+
+
+def assert_alike_first_calls(outcomes: Sequence[Outcomes], experiment: str, window: dict[str, Any]) -> None:
+    sqlite, *others = [each.first_calls("p", experiment, METRICS, **window) for each in outcomes]
+    assert sqlite.keys() == {"a", "b"}
+    for other in others:
+        assert other.keys() == sqlite.keys()
+        for version, moments in other.items():
+            assert_alike(moments, sqlite[version])
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,10 +63,58 @@ def daily(
     rng: np.random.Generator, draw: Draw, experiments: int, days: int, users_a_day: int
 ) -> list[list[Moments]]:
     """Of each experiment, the sums of one version after each day."""
-    sums = np.empty((experiments, days, 6))
+    found: list[list[Moments]] = []
     for start in range(0, experiments, 50):
-        x, y = draw(rng, (min(50, experiments - start), days, users_a_day))
-        parts = (np.ones_like(x), x, y, x * x, x * y, y * y)
-        for number, part in enumerate(parts):
-            sums[start : start + 50, :, number] = part.sum(axis=2).cumsum(axis=1)
+        found += _summed(*draw(rng, (min(50, experiments - start), days, users_a_day)))
+    return found
+
+
+def _summed(x: Array, y: Array) -> list[list[Moments]]:
+    """Of each experiment, the sums after each step."""
+    parts = (np.ones_like(x), x, y, x * x, x * y, y * y)
+    sums = np.stack([part.sum(axis=2).cumsum(axis=1) for part in parts], axis=2)
     return [[Moments(int(row[0]), *row[1:].tolist()) for row in each] for each in sums]
+
+
+# -- what guards look at -------------------------------------------------------------------------------------
+
+Journey = Callable[[np.random.Generator, tuple[int, ...]], tuple[Array, Drawn]]
+"""Of each user: the value of the first call; and all calls of the window."""
+
+
+def slow(mean: float, sigma: float) -> Journey:
+    """As `amounts`."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Array, Drawn]:
+        times = calls(rng, shape)
+        own = mean * np.exp(sigma * rng.standard_normal(shape) - sigma**2 / 2)
+        first = own * rng.gamma(2, size=shape) / 2
+        return first, (times, first + own * rng.gamma(2 * (times - 1)) / 2)
+
+    return draw
+
+
+def failing(share: float) -> Journey:
+    """As `errors`."""
+
+    def draw(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Array, Drawn]:
+        times, own = calls(rng, shape), rng.beta(0.1, 0.1 / share - 0.1, shape)
+        first = (rng.random(shape) < own).astype(float)
+        return first, (times, first + rng.binomial((times - 1).astype(int), own))
+
+    return draw
+
+
+def guarded(
+    rng: np.random.Generator, journey: Journey, experiments: int, days: int, looks_a_day: int, users: int
+) -> Iterator[tuple[list[Moments], list[Moments]]]:
+    """Of each experiment, the sums of one version at each look: of first calls, and of windows of a day.
+
+    So many new users come between two looks.
+    """
+    shape = (days * looks_a_day, users)
+    for start in range(0, experiments, 50):
+        first, (x, y) = journey(rng, (min(50, experiments - start), *shape))
+        open_still = [Moments()] * looks_a_day
+        for of_first, of_all in zip(_summed(np.ones_like(first), first), _summed(x, y), strict=True):
+            yield of_first, [*open_still, *of_all][: days * looks_a_day]

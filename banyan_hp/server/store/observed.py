@@ -39,6 +39,8 @@ def user_row(key: Mapping[str, Any], calls: Sequence[Any], ends_at: int) -> dict
         "errors": sum(call.error is not None for call in calls),
         **{name: fsum(values) for name, values in given.items()},
         **{f"{name}_of": len(values) for name, values in given.items()},
+        **{f"first_{name}": getattr(first, _COLUMN.get(name, name)) for name in _SUMMED},
+        "first_error": float(first.error is not None),
     }
 
 

@@ -109,6 +109,21 @@ class Outcomes(Protocol):
         """How many users each version got first: all of them, whatever they did afterwards."""
         ...
 
+    def first_calls(
+        self,
+        project: str,
+        experiment_id: str,
+        metrics: Sequence[str],
+        *,
+        start: datetime,
+        until: datetime | None,
+    ) -> Mapping[str, Mapping[str, Moments]]:
+        """By version the sums over users of their first call alone, for measures of calls; not of scores.
+
+        All users count from that call on, whatever they do afterwards: nothing of it changes later.
+        """
+        ...
+
     def metrics(self, project: str, experiment_id: str) -> Mapping[str, bool]:
         """The names of the scores that there are: ``name`` of numbers and of yes or no, ``name=category`` of
         each category; True: it is a proportion.

@@ -52,6 +52,10 @@ dirty = Table(
     Column("day", Date),
 )
 
+FIRST_CALL = (
+    *("first_latency", "first_input_tokens", "first_output_tokens", "first_cost", "first_error"),
+    "first_output_length",
+)
 # For each user of an experiment the sums over the calls in the window after the first one. `…_of` is the
 # number of calls that have such a value.
 users = Table(
@@ -78,6 +82,8 @@ users = Table(
     Column("errors", BigInteger, nullable=False),
     Column("output_length", Float, nullable=False),
     Column("output_length_of", BigInteger, nullable=False),
+    # Of the first call alone. None: it has no such value, or an earlier release made the row.
+    *(Column(name, Float) for name in FIRST_CALL),
 )
 
 # For each user of an experiment who is in one version, and each name of scores: their sum and number. Of

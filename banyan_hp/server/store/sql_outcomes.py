@@ -47,6 +47,11 @@ _MEASURES: Mapping[str, tuple[Any, Any]] = {
     "latency_p50": (users.c.latency_p50, case((users.c.latency_p50.is_not(None), 1), else_=0)),
     "error_rate": (users.c.errors, users.c.calls),
 }
+_OF_FIRST_CALLS: Mapping[str, Any] = {
+    **{name: users.c[f"first_{name}"] for name in _SUMMED},
+    "latency_p50": users.c.first_latency,
+    "error_rate": users.c.first_error,
+}
 # What of a metric, and of which version: its name, whether it is a category's, the category, the version.
 _PART = (values.c.name, values.c.kind == CATEGORY, values.c.category, values.c.version)
 
@@ -127,6 +132,24 @@ class SqlOutcomes:
         with self._database.read() as connection:
             return {version: int(count) for version, count in connection.execute(query)}
 
+    def first_calls(
+        self,
+        project: str,
+        experiment_id: str,
+        metrics: Sequence[str],
+        *,
+        start: datetime,
+        until: datetime | None,
+    ) -> Mapping[str, Mapping[str, Moments]]:
+        """See `Outcomes.first_calls`. It reads each user's row."""
+        chosen = _Chosen(project, experiment_id, start, until, start)
+        found: dict[str, dict[str, Moments]] = defaultdict(dict)
+        with self._database.read() as connection:
+            names = [name for name in metrics if name in _MEASURES]
+            for version, name, moments in _of_first_calls(connection, chosen, names):
+                found[version][name] = moments
+        return found
+
     def metrics(self, project: str, experiment_id: str) -> Mapping[str, bool]:
         """See `Outcomes.metrics`. Goes from one name to the next, past their users."""
         with self._database.read() as connection:
@@ -199,16 +222,33 @@ def _measured(
     connection: Connection, chosen: _Chosen, names: Sequence[str]
 ) -> list[tuple[str, str, Moments]]:
     """For each version the measures of calls: version, name, sums over users."""
-    if not names:
+    counted = [*chosen.of(users), ~users.c.mixed, chosen.closed(users)]
+    return _summed(connection, counted, {name: _MEASURES[name] for name in names})
+
+
+def _of_first_calls(
+    connection: Connection, chosen: _Chosen, names: Sequence[str]
+) -> list[tuple[str, str, Moments]]:
+    """The same of each user's first call alone."""
+    columns = {name: _OF_FIRST_CALLS[name] for name in names}
+    pairs = {name: (each, case((each.is_not(None), 1), else_=0)) for name, each in columns.items()}
+    return _summed(connection, chosen.of(users), pairs)
+
+
+def _summed(
+    connection: Connection, counted: Sequence[ColumnElement[bool]], measures: Mapping[str, tuple[Any, Any]]
+) -> list[tuple[str, str, Moments]]:
+    """Sums over the users that count, for each version and measure."""
+    if not measures:
         return []
-    sums = [each for name in names for each in _moments(*_MEASURES[name])]
+    sums = [each for pair in measures.values() for each in _moments(*pair)]
     query = select(users.c.version, *(each.label(f"m{number}") for number, each in enumerate(sums)))
-    query = query.where(*chosen.of(users), ~users.c.mixed, chosen.closed(users)).group_by(users.c.version)
+    query = query.where(*counted).group_by(users.c.version)
     size = len(_MOMENTS)
     return [
         (row[0], name, found)
         for row in connection.execute(query)
-        for number, name in enumerate(names)
+        for number, name in enumerate(measures)
         if (found := _made(row[1 + number * size : 1 + (number + 1) * size])).n
     ]
 

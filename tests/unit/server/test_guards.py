@@ -77,6 +77,43 @@ def test_a_worse_version_is_paused_once(app: LocalApp, monkeypatch: Patch) -> No
     assert any("v-b was paused by its guard" in each for each in found["warnings"])
 
 
+def test_a_broken_version_is_paused_before_any_window_is_over(app: LocalApp, monkeypatch: Patch) -> None:
+    """By the users' first calls, of which nothing changes later; the audit and the results say so."""
+    make(app, STARTED, monkeypatch, guards=GUARDS)
+    failing: dict[str, Any] = {"metadata": {"error": "refused"}, "at": NOW - timedelta(minutes=2)}
+    send(
+        app,
+        [
+            called(f"{got}{number}", got, **(failing if got == "b" else {"at": failing["at"]}))
+            for got in "ab"
+            for number in range(100)
+        ],
+    )
+    assert [each["analysed"] for each in results(app)["versions"]] == [0, 0]
+    assert guards(app).look(NOW) == 1
+    paused = changes(app)[0]["detail"]["reason"]["paused"]["b"]
+    assert (paused["metric"], paused["of"]) == ("error_rate", "first calls")
+    assert (paused["version_mean"], paused["version_users"], paused["control_users"]) == (1.0, 100, 100)
+    assert shares(app) == {"a": 100, "b": 0}
+    assert any(
+        "error_rate of users' first calls was 1, 0 in the" in each for each in results(app)["warnings"]
+    )
+
+
+def test_what_fails_later_in_a_conversation_is_seen_when_windows_are_over(
+    app: LocalApp, monkeypatch: Patch
+) -> None:
+    """The first calls are all good."""
+    make(app, STARTED, monkeypatch, guards=GUARDS)
+    for minutes, failing in ((0, "none"), (5, "b")):
+        at = EXPOSED + timedelta(minutes=minutes)
+        metadata = {got: {"error": "refused"} if got == failing else {} for got in "ab"}
+        send(app, [called(f"{v}{n}", v, at, metadata=metadata[v]) for v in "ab" for n in range(100)])
+    assert guards(app).look(EXPOSED + timedelta(minutes=10)) == 0
+    assert guards(app).look(NOW) == 1
+    assert changes(app)[0]["detail"]["reason"]["paused"]["b"]["of"] == "windows"
+
+
 def test_a_harmless_version_goes_on(app: LocalApp, monkeypatch: Patch) -> None:
     """Slower, but within the bound; and one that is far beyond it, of which there are too few users."""
     make(app, STARTED, monkeypatch, guards=GUARDS)

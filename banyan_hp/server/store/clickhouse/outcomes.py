@@ -20,6 +20,7 @@ from ..outcomes import Summary, VersionSummary
 from ..scores import BOOL, CATEGORY
 from ..sql_outcomes import MOST_NAMES, removed_until
 from .client import ClickHouse, Row
+from .first_calls import first_calls
 from .scores import PLACE
 
 _MICROSECOND = timedelta(microseconds=1)
@@ -300,6 +301,19 @@ class ClickHouseOutcomes:
             {**_of(project, experiment_id), **_within(start, until)},
         )
         return {row["version"]: int(row["n"]) for row in rows}
+
+    def first_calls(
+        self,
+        project: str,
+        experiment_id: str,
+        metrics: Sequence[str],
+        *,
+        start: datetime,
+        until: datetime | None,
+    ) -> Mapping[str, Mapping[str, Moments]]:
+        """See `Outcomes.first_calls`."""
+        asked = {**_of(project, experiment_id), **_within(start, until)}
+        return first_calls(self._clickhouse, asked, metrics)
 
     def metrics(self, project: str, experiment_id: str) -> Mapping[str, bool]:
         """See `Outcomes.metrics`."""

@@ -14,12 +14,12 @@ import pytest
 from banyan_hp.server.analysis import mismatch, sequences
 from banyan_hp.server.analysis.comparison import Method, compare
 from banyan_hp.server.analysis.enough import enough
-from banyan_hp.server.analysis.guarding import tripped
+from banyan_hp.server.analysis.guarding import FIRST_CALLS, looks_at, tripped
 from banyan_hp.server.analysis.metrics import Metric
 from banyan_hp.server.analysis.moments import Moments
 from banyan_hp.server.analysis.power import power, proportions
 from banyan_hp.server.analysis.verdicts import judged
-from tests.support.simulated import METRICS, Draw, amounts, daily, errors, likes
+from tests.support.simulated import METRICS, Draw, Journey, daily, failing, guarded, likes, slow
 
 DAYS = 30
 # Users a day in each version: even, few and many; uneven; of three versions.
@@ -131,40 +131,61 @@ def test_a_thousand_honest_splits(shares: tuple[float, ...], users: int) -> None
     assert share <= 0.01
 
 
-GUARDED = (
-    (Metric("latency", lower_is_better=True), amounts(800, 0.5)),
-    (Metric("error_rate", proportion=True, lower_is_better=True), errors(0.01)),
-)
+# -- guards --------------------------------------------------------------------------------------------------
+
+LATENCY = Metric("latency", lower_is_better=True)
+ERROR_RATE = Metric("error_rate", proportion=True, lower_is_better=True)
+LOOKS = 4  # a day
+Guarded = Sequence[tuple[Metric, Journey, Journey]]
 
 
-def paused(
-    guarded: Sequence[tuple[Metric, Draw, Draw]], users: tuple[int, int], experiments: int, seed: int
-) -> float:
-    """The part of experiments in which a guard of 10 % trips on any of 30 days."""
-    gone: set[int] = set()
-    for number, (metric, control, other) in enumerate(guarded):
-        versions = simulated([control, other], users, experiments, seed + number)
-        for index, days in enumerate(zip(*versions, strict=True)):
-            looks = zip(*days, strict=True)
-            if any(tripped(metric, 0.1, c, o, len(guarded)) is not None for c, o in looks):
-                gone.add(index)
-    return len(gone) / experiments
+def first_trips(
+    guards: Guarded, users: tuple[int, int], experiments: int, seed: int
+) -> dict[int, tuple[int, str]]:
+    """The experiments in which guards of 10 % trip in 30 days: at which look, by what is looked at.
+
+    `users` come between two looks.
+    """
+    found: dict[int, tuple[int, str]] = {}
+    comparisons = sum(len(looks_at(metric.name)) for metric, _, _ in guards)
+    for number, (metric, *journeys) in enumerate(guards):
+        rng = np.random.default_rng(seed + number)
+        versions = [
+            guarded(rng, journey, experiments, DAYS, LOOKS, count)
+            for journey, count in zip(journeys, users, strict=True)
+        ]
+        for index, (control, other) in enumerate(zip(*versions, strict=True)):
+            for of, one, two in zip(looks_at(metric.name), control, other, strict=True):
+                looks = enumerate(zip(one, two, strict=True))
+                at = next((at for at, (c, o) in looks if tripped(metric, 0.1, c, o, comparisons)), None)
+                if at is not None:
+                    found[index] = min(found.get(index, (at, of)), (at, of))
+    return found
 
 
 def test_guards_leave_harmless_versions_and_pause_bad_ones() -> None:
     """One that is the same as the control, and one that is 40 % slower."""
-    (latency, draw), _ = GUARDED
-    assert paused([(latency, draw, draw)], (50, 50), 50, seed=6) <= 0.05
-    assert paused([(latency, draw, amounts(1120, 0.5))], (50, 50), 50, seed=7) > 0.9
+    same = slow(800, 0.5)
+    assert len(first_trips([(LATENCY, same, same)], (12, 12), 50, seed=6)) <= 0.05 * 50
+    assert len(first_trips([(LATENCY, same, slow(1120, 0.5))], (12, 12), 50, seed=7)) > 0.9 * 50
+
+
+def test_a_version_that_breaks_everything_is_paused_on_the_first_day() -> None:
+    """By the first calls, before any window is over."""
+    trips = first_trips([(ERROR_RATE, failing(0.01), failing(0.9))], (100, 100), 50, seed=9)
+    assert len(trips) == 50
+    assert all(at < LOOKS and of == FIRST_CALLS for at, of in trips.values())
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("users", [(20, 20), (200, 200), (950, 50)], ids=str)
+@pytest.mark.parametrize("users", [(5, 5), (50, 50), (237, 13)], ids=str)
 @pytest.mark.parametrize("worse", [1.0, 1.1])
 def test_a_thousand_harmless_versions(worse: float, users: tuple[int, int]) -> None:
     """At most 5 % are paused in 30 days, by two guards: versions like the control, and such on the bound."""
-    (latency, same), (rate, failing) = GUARDED
-    guarded = [(latency, same, amounts(800 * worse, 0.5)), (rate, failing, errors(0.01 * worse))]
-    share = paused(guarded, users, 1000, seed=8)
-    print(f"harmless versions, worse by {worse - 1:.0%}, {users} users a day: paused in {share:.1%}")
+    guards = [
+        (LATENCY, slow(800, 0.5), slow(800 * worse, 0.5)),
+        (ERROR_RATE, failing(0.01), failing(0.01 * worse)),
+    ]
+    share = len(first_trips(guards, users, 1000, seed=8)) / 1000
+    print(f"harmless versions, worse by {worse - 1:.0%}, {users} users between looks: paused in {share:.1%}")
     assert share <= 0.05

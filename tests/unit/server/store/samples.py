@@ -10,6 +10,7 @@ from typing import Any
 
 from banyan_hp.server.store.calls import Call
 from banyan_hp.server.store.database import Database
+from banyan_hp.server.store.score_tables import FIRST_CALL
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -95,6 +96,13 @@ def rows(database: Database) -> list[Any]:
             "JOIN scores ON scores.seq = o.seq AND scores.day = o.day"
         )
         return [*found, sorted(map(tuple, led), key=repr)]
+
+
+def go_back_to_0005(connection: Any) -> None:
+    """Take away what later revisions made."""
+    for name in FIRST_CALL:
+        connection.exec_driver_sql(f"ALTER TABLE experiment_users DROP COLUMN {name}")
+    connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0005'")
 
 
 def ids(calls: Any) -> list[str]:

@@ -23,7 +23,7 @@ from banyan_hp.server.store.hours import DAY, HOUR, Kind, Of, Period, Sums, buck
 from banyan_hp.server.store.sql_calls import SqlCalls
 from banyan_hp.server.store.sql_hours import SqlHours
 
-from .samples import NOON, call, score
+from .samples import NOON, call, go_back_to_0005, score
 
 WEEK = Period(since=NOON - 3 * DAY, until=NOON + 4 * DAY)
 
@@ -298,6 +298,7 @@ def test_an_earlier_database_is_counted_once_it_is_opened(url: str, database: Da
     before = rows(database)
 
     def go_back(connection: Any) -> None:
+        go_back_to_0005(connection)
         for name in ("call_sums", "call_latencies", "calls_to_count", "days_to_recount"):
             connection.exec_driver_sql(f"DROP TABLE {name}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0004'")

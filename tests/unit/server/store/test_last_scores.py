@@ -8,6 +8,7 @@ from datetime import timedelta
 import pytest
 
 from banyan_hp.server.store.calls import Call
+from banyan_hp.server.store.database import Database
 from banyan_hp.server.store.outcomes import Outcomes
 from banyan_hp.server.store.scores import place_of
 from banyan_hp.server.store.sql_calls import SqlCalls
@@ -20,10 +21,7 @@ MICRO = round(NOON.timestamp() * 1e6) + 60_000_000  # a minute after noon, when 
 
 def given(user: str, *ids: str) -> list[Call]:
     """Scores of a user in one millisecond, in the order in which they were given; the last one is 1."""
-    return [
-        score("stars", 1, float(each == ids[-1]), id=f"{each}", sticky_value=user)
-        for number, each in enumerate(ids)
-    ]
+    return [score("stars", 1, float(each == ids[-1]), id=each, sticky_value=user) for each in ids]
 
 
 def in_one_millisecond() -> list[list[Call]]:
@@ -37,8 +35,8 @@ def in_one_millisecond() -> list[list[Call]]:
 
 
 @pytest.fixture
-def outcomes(store: SqlCalls) -> Outcomes:
-    return SqlOutcomes(store._database)  # private: the same database as the calls'
+def outcomes(database: Database) -> Outcomes:
+    return SqlOutcomes(database)
 
 
 def last_values(store: SqlCalls, outcomes: Outcomes, scores: list[Call]) -> float:

@@ -130,6 +130,9 @@ ASKED: dict[str, Ask] = {
     "sums of first assignments": lambda database: SqlOutcomes(database).first_assignments(
         "p", "x", start=DAY, until=DAY
     ),
+    "sums of first calls": lambda database: SqlOutcomes(database).first_calls(
+        "p", "x", ["latency", "error_rate"], start=DAY, until=DAY
+    ),
     "sums by name": lambda database: SqlOutcomes(database).metrics("p", "x"),
     "sums that are pending": lambda database: SqlOutcomes(database).pending(),
     "sums of a time": _summed(**SHORT),

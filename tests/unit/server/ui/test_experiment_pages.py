@@ -142,7 +142,7 @@ def test_what_a_guard_did_is_told_and_segments_can_be_chosen(
     Guards(app.database, stores.experiments, stores.outcomes, stores.audit).look(NOW)
     shown = words(browser.get(HERE))
     assert "latency_p50 may be at most 10 % worse than in the control" in shown
-    assert "b is paused, its traffic goes to the control: latency_p50 is" in shown
+    assert "b is paused, its traffic goes to the control: latency_p50 of users' first calls is" in shown
     assert "Nothing to compare" in shown
     page = browser.get(f"{HERE}?segment=1")
     assert "v-a won in latency: it is the control" in words(page)
