@@ -208,7 +208,8 @@ def _temporary_database() -> Iterator[str]:
 def _when_ready(started: Started, keys: list[str], *, demo: bool, opens: bool) -> None:
     # Given keys may be anybody's and are not shown; one made here is for its owner, that of demos for all.
     builtin = keys == [DEMO_KEY]
-    of_others = f"one of the {started.given} given" if started.given else "one of 'banyan-hp keys ls'"
+    given = "the one given" if started.given == 1 else f"one of the {started.given} given"
+    of_others = given if started.given else "one of 'banyan-hp keys ls'"
     _write(
         f"banyan-hp local backend on {started.url}\n"
         f"  database:  {started.database}{' (gone when this process ends)' if demo else ''}\n"

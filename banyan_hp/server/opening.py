@@ -28,17 +28,25 @@ def given_keys(entries: Sequence[str], file: Path | None = None) -> dict[str, Ca
         file: one with more of them, one a line; empty lines and those that begin with ``#`` aside.
 
     Raises:
-        StartError: one of them is neither, or the file can't be read.
+        StartError: one of them is neither, two give one key to different callers, or the file can't be read.
     """
-    found = dict(_caller(text, f"key {number}") for number, text in enumerate(entries, 1))
+    given = [(f"key {number}", text) for number, text in enumerate(entries, 1)]
     if file is not None:
-        found |= _of_file(file)
+        given += _of_file(file)
+    found: dict[str, Caller] = {}
+    for place, entry in given:
+        key, caller = _caller(entry, place)
+        if found.setdefault(key, caller) != caller:
+            raise StartError(f"{place} is there before, for another project or role: a key opens one project")
     return found
 
 
-def _of_file(path: Path) -> dict[str, Caller]:
+def _of_file(path: Path) -> list[tuple[str, str]]:
+    """Its entries, each with where it is."""
     try:
-        lines = path.read_text("utf-8").splitlines()
+        lines = path.read_text(
+            "utf-8-sig"
+        ).splitlines()  # a byte order mark would be part of the first project
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(
             f"can't read the keys file {path}: {getattr(error, 'strerror', None) or error}"
@@ -47,7 +55,7 @@ def _of_file(path: Path) -> dict[str, Caller]:
     entries = [(number, line) for number, line in given if line and not line.startswith("#")]
     if not entries:
         raise StartError(f"the keys file {path} must hold keys, one a line; it holds none")
-    return dict(_caller(line, f"line {number} of the keys file {path}") for number, line in entries)
+    return [(f"line {number} of the keys file {path}", line) for number, line in entries]
 
 
 def _caller(entry: str, place: str) -> tuple[str, Caller]:

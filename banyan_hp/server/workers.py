@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -138,7 +139,8 @@ class Workers:
 
 
 def _tell(writing: int) -> None:
-    os.write(writing, b"1")
+    with suppress(BrokenPipeError):  # nobody waits for a worker that takes the place of another
+        os.write(writing, b"1")
     os.close(writing)
 
 

@@ -81,6 +81,25 @@ class TestGiven:
         assert "must be KEY or PROJECT:ROLE:KEY, with a role of ingest, read, admin" in said
         assert "secret" not in said
 
+    def test_a_key_of_two_projects_is_refused(self, tmp_path: Path) -> None:
+        """Its records would go to one of them; the line is named, the key is not shown."""
+        file = tmp_path / "keys"
+        serve = ("serve", "--port", "0", "--db", str(tmp_path / "db"), "--keys-file", str(file))
+        for line in ("p2:read:psk_secret", "p1:ingest:psk_secret"):
+            file.write_text(f"p1:read:psk_secret\np1:read:psk_secret\n{line}\n", "utf-8")
+            said = refused(*serve)
+            assert "line 3 of the keys file" in said
+            assert "is there before, for another project or role" in said
+            assert "secret" not in said
+
+    def test_a_file_with_a_byte_order_mark_gives_the_keys(self, tmp_path: Path) -> None:
+        """As Windows writes it: the mark is no part of the first entry, and one key is not one of many."""
+        file = tmp_path / "keys"
+        file.write_bytes(b"\xef\xbb\xbfp1:read:psk_p1\r\n")
+        with Backend(api_keys=(), options=["--keys-file", str(file)]) as backend:
+            assert validated(backend, "psk_p1")["project"] == "p1"
+            assert "X-API-Key: the one given" in backend.banner
+
     def test_a_file_without_keys_is_refused(self, tmp_path: Path) -> None:
         """A mistake in it does not open the backend in another way."""
         file = tmp_path / "keys"

@@ -123,6 +123,22 @@ def _runs(pid: int) -> bool:
         return False
 
 
+def test_workers_that_took_the_place_of_others_serve(backend: Backend) -> None:
+    """After all of the first ones were killed it goes on, and each of them was started again once."""
+    first = workers_of(backend)
+    for pid in first:
+        os.kill(pid, signal.SIGKILL)
+    soon(
+        lambda: (
+            len(set(workers_of(backend)) - set(first)) == WORKERS
+            and not set(first) & set(workers_of(backend))
+        )
+    )
+    assert backend.get("/api/logs/count")["count"] == 0
+    assert backend.stderr.count("is started again") == WORKERS
+    assert "Traceback" not in backend.stderr
+
+
 def test_sqlite_has_one_process(tmp_path: Path) -> None:
     """Several are refused, with the reason."""
     command = [sys.executable, "-m", "banyan_hp", "serve", "--port", "0", "--workers", "2"]

@@ -72,8 +72,13 @@ class ParquetFile:
         self._writer.close()
 
     def add(self, fields: Mapping[str, Any]) -> None:
-        """Add a call: its columns by name, times as `datetime` or as the API shows them."""
+        """Add a call: its columns by name, times as `datetime` or as the API shows them.
+
+        Its day is that of its event time, which those that came without a time have from their arrival.
+        """
         row = {name: _value(fields.get(name), kind) for name, kind in _TYPES.items()}
+        if row["event_time"] is not None:
+            row["day"] = row["event_time"].date()
         self._rows.append(row)
         self._bytes += sum(len(row[name] or "") for name in ("input", "output", "body"))
         if len(self._rows) >= ROWS or self._bytes >= BYTES:

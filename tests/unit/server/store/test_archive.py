@@ -7,6 +7,7 @@ import re
 import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import pytest
 from banyan_hp.guide import page
 from banyan_hp.server.store import removal
 from banyan_hp.server.store.archive import Archive, folder_of
-from banyan_hp.server.store.calls import Call, CallFilter
+from banyan_hp.server.store.calls import UNDATED, Call, CallFilter
 from banyan_hp.server.store.sql_calls import SqlCalls
 
 from .samples import NOON, call, ids
@@ -59,11 +60,12 @@ def test_duckdb_reads_what_was_logged(store: SqlCalls, tmp_path: Path) -> None:
 
 
 def test_the_guides_query_runs(store: SqlCalls, tmp_path: Path) -> None:
-    """As printed, but for the directory and the calls that there are."""
+    """As printed, but for the directory and the calls that there are; those without a time count, too."""
     (block,) = re.findall(r"^```sql\n(.*?)^```", page("calls").text, re.DOTALL | re.MULTILINE)
     bodies = [{"input": "", "output": "", "metadata": {"plan": plan}} for plan in ("pro", "free")]
     common = {"project": "default", "model": "m", "cost": 0.5, "latency_ms": 100.0}
-    store.append([call(number, body=body, **common) for number, body in enumerate(bodies)])
+    dated, undated = (call(number, body=body, **common) for number, body in enumerate(bodies))
+    store.append([dated, replace(undated, day=UNDATED)])  # as clients that send no time log
     list(store.trim(LIMIT, Archive(tmp_path)))
     assert block.count("'archive/") == 1
     rows = duckdb.sql(block.replace("'archive/", f"'{tmp_path}/")).fetchall()
