@@ -110,6 +110,8 @@ def pages_of(api: Api, chosen: Mapping[str, str]) -> Iterator[list[dict[str, Any
         yield page["calls"]
         if page["next"] is None:
             return
+        if (to := page.get("searched_to")) is not None:
+            complain(f"searched back to {to[:16].replace('T', ' ')} UTC, going on")
         parameters["after"] = page["next"]
 
 

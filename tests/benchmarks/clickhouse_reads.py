@@ -134,7 +134,7 @@ def _searches(calls: Calls, day: dict[str, Any]) -> Reads:
         ("a word that does not occur", "nowhere"),
     ):
         yield f"search of a day: {name}", _page(calls, text=text, **day)
-        yield f"search of all: {name}", _page(calls, text=text)
+        yield f"search of all, the first page: {name}", _page(calls, text=text)
     yield "search of a prompt: a rare word", _page(calls, text="zanzibar", equal={"prompt_name": "prompt 7"})
 
 

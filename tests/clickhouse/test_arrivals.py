@@ -185,10 +185,10 @@ def test_a_call_that_is_removed_while_a_page_is_read_is_not_on_it(
     store.append([call(number) for number in range(3)])
     rows = clickhouse.rows
 
-    def removed_before_bodies(sql: str, parameters: Any = None) -> Any:
+    def removed_before_bodies(sql: str, *given: Any) -> Any:
         if "body FROM calls" in sql:
             clickhouse.do("DELETE FROM calls WHERE id = 'id-1'")
-        return rows(sql, parameters)
+        return rows(sql, *given)
 
     for read in (store.page, store.follow):
         monkeypatch.setattr(clickhouse, "rows", removed_before_bodies)

@@ -171,9 +171,9 @@ def watched(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> list[str
     for name in ("rows", "do"):
         run = getattr(clickhouse, name)
 
-        def noted(sql: str, parameters: Any = None, run: Any = run) -> Any:
+        def noted(sql: str, *given: Any, run: Any = run) -> Any:
             statements.append(sql)
-            return run(sql, parameters)
+            return run(sql, *given)
 
         monkeypatch.setattr(clickhouse, name, noted)
     return statements

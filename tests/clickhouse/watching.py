@@ -15,9 +15,9 @@ def queries_of(clickhouse: ClickHouse, monkeypatch: pytest.MonkeyPatch) -> list[
     seen: list[tuple[str, Any]] = []
     rows = clickhouse.rows
 
-    def noted(sql: str, parameters: Any = None) -> Any:
+    def noted(sql: str, parameters: Any = None, seconds: float | None = None) -> Any:
         seen.append((sql, parameters))
-        return rows(sql, parameters)
+        return rows(sql, parameters, seconds)
 
     monkeypatch.setattr(clickhouse, "rows", noted)
     return seen

@@ -53,7 +53,8 @@ class Tool(BaseModel):
 
 class SearchCalls(Tool):
     """Search logged LLM calls, newest first: those that fit all of what is given. Long texts are excerpts;
-    show_call has one call in full. `next` in the answer leads on to older calls.
+    show_call has one call in full. `next` in the answer leads on to older calls; with `searched_to`, those
+    before that time are not searched yet.
     """
 
     called = "search_calls"
@@ -124,7 +125,7 @@ def _page(
         calls = [without(each, *_IDENTITY) for each in _objects(page, "calls")]
         if upwards:
             calls.reverse()
-        head = {"next": page.get("next")}
+        head = {name: page.get(name) for name in ("next", "searched_to")}
         found = answer(head, "calls", calls, longest) if longest is not None else answer(head, "calls", calls)
         if found.shown >= len(calls) or limit == 1:
             return found.text

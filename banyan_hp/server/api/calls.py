@@ -99,9 +99,13 @@ class Grouped(Chosen):
 
 @router.get("/api/calls", response_model=response_models.CallsPage)
 def page(query: Annotated[Paged, FromQuery()], caller: Reading, backend: Backend) -> Response:
-    """Calls, newest first. `next` of a page is `after` of the following one."""
+    """Calls, newest first. `next` of a page is `after` of the following one.
+
+    A search for a text that takes long ends before the page is full, and `searched_to` says where.
+    """
     found = backend.calls.page(query.filter(caller), query.limit, query.after)
-    return Json({"calls": [as_json(call) for call in found.calls], "next": found.next})
+    to = found.searched_to.isoformat(timespec="microseconds") if found.searched_to is not None else None
+    return Json({"calls": [as_json(call) for call in found.calls], "next": found.next, "searched_to": to})
 
 
 @router.get("/api/calls/summary", response_model=response_models.Summary)

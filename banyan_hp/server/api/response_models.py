@@ -159,10 +159,14 @@ class TakenFeedback(BaseModel):
 
 
 class CallsPage(BaseModel):
-    """Some calls."""
+    """Some calls; few or none of a search that `searched_to` says is not over."""
 
     calls: list[LoggedCall]
     next: Next
+    searched_to: Annotated[
+        str | None,
+        Field(description="the time back to which a search got that took long; `next` goes on; else null"),
+    ]
 
 
 class Sums(BaseModel):

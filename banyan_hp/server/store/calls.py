@@ -151,6 +151,8 @@ class Page:
     next: str | None
     positions: Sequence[str] = ()
     """Of a `follow`: for each call, the cursor behind it."""
+    searched_to: datetime | None = None
+    """Of a search that has taken too long: all calls from this time on are searched, and `next` goes on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +215,10 @@ class Calls(Protocol):
         ...
 
     def page(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
-        """Up to `limit` calls, newest event first; fewer where their bodies are large, but always one."""
+        """Up to `limit` calls, newest event first; fewer where their bodies are large, but always one.
+
+        A search for a text may end before all calls are searched, perhaps without any: see `searched_to`.
+        """
         ...
 
     def follow(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:

@@ -51,6 +51,8 @@ def listed(
         visitor,
         calls=rows_of(found.calls),
         more=address_with("/calls", {**given, "after": found.next}) if found.next is not None else None,
+        searched_to=found.searched_to,
+        begun=query.after is not None,
         filters=filters_of(query, "/calls"),
         tail=address_with("/calls/tail", {**given, "after": end}) if query.after is None else None,
         base_url=str(request.base_url).rstrip("/"),

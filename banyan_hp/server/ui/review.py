@@ -35,10 +35,14 @@ class Queue(Wanted):
 
 
 class _Next(NamedTuple):
-    """The next call; None: there is none up to the cursor, beyond which there may be more."""
+    """The next call; None: there is none up to the cursor, beyond which there may be more.
+
+    A search that took long has come to `searched_to`.
+    """
 
     call: Call | None
     cursor: str | None
+    searched_to: datetime | None = None
 
 
 @router.get("/review")
@@ -63,6 +67,7 @@ def review(
         scores=scores_about(call.project, "record_id", call.id, backend) if call is not None else [],
         following=address_with("/review", following),
         more=call is None and found.cursor is not None,
+        searched_to=found.searched_to,
         begun=query.after is not None,
         queues=_queues(visitor, backend),
     )
@@ -77,8 +82,8 @@ def _next(chosen: CallFilter, query: Queue, visitor: Visitor, backend: Stores) -
             if not _is_rated(call, query, visitor, backend):
                 return _Next(call, str(Cursor(microseconds(call.event_time), call.seq)))
         seen, cursor = seen + len(found.calls), found.next
-        if cursor is None:
-            break
+        if cursor is None or found.searched_to is not None:
+            return _Next(None, cursor, found.searched_to)
     return _Next(None, cursor)
 
 

@@ -17,7 +17,7 @@ from .. import calls as contract
 from ..calls import SHOWN, UNDATED, Call, CallFilter, Group, Keeper, Page, Stored, time_of
 from ..cursors import Cursor
 from ..database import BusyError, Database
-from ..rows import ordered, within_bytes
+from ..rows import ordered
 from ..scores import SCORE, ScorePage
 from ..span_rows import parts, processed_in
 from ..spans import SOURCE
@@ -26,9 +26,10 @@ from .arrivals import Arrivals
 from .call_rows import key_of, row_of_call, values_of
 from .client import INSERT_SECONDS, ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, day_of, place_of, stored_day
-from .reading import NEWEST_EVENT, first_of, folded
+from .reading import first_of, fitting, folded
 from .removal import Removal
 from .scores import scores_page
+from .searching import searched
 
 # Whoever follows sees what is older: no insert takes longer, with clocks of ClickHouse's servers that differ.
 SETTLE_SECONDS = INSERT_SECONDS + 20
@@ -170,14 +171,14 @@ class ClickHouseCalls:
 
     def page(self, chosen: CallFilter, limit: int, cursor: str | None = None) -> Page:
         """See `Calls.page`."""
-        asked = Conditions().of(chosen)
-        if cursor is not None:
-            last = Cursor.parse(cursor)
-            asked.add("event_time <= ?[Int64]", last.major)
-            asked.add("(event_time, seq) < (?[Int64], ?[UInt64])", *last)
-        shown, more = self._shown(asked, NEWEST_EVENT, limit)
-        end = str(Cursor(shown[-1]["event_time"], shown[-1]["seq"])) if more else None
-        return Page(self.calls_of(shown), end)
+        last = Cursor.parse(cursor) if cursor is not None else None
+        found = searched(self._clickhouse, _NARROW, chosen, last, limit + 1)
+        shown = fitting(found.rows, limit)
+        if len(found.rows) > len(shown):
+            return Page(self.calls_of(shown), str(Cursor(shown[-1]["event_time"], shown[-1]["seq"])))
+        if found.to is None:
+            return Page(self.calls_of(shown), None)
+        return Page(self.calls_of(shown), str(Cursor(found.to, 0)), searched_to=time_of(found.to))
 
     def arrived(
         self,
@@ -261,7 +262,7 @@ class ClickHouseCalls:
     def _shown(self, asked: Conditions, order: str, limit: int) -> tuple[Sequence[Any], bool]:
         """Narrow rows, as many as a page may have, and whether there are more."""
         rows = first_of(self._clickhouse, _NARROW, asked, order, limit + 1)
-        shown = within_bytes([_Sized(row) for row in rows[:limit]])
+        shown = fitting(rows, limit)
         return shown, len(rows) > len(shown)
 
     def calls_of(self, rows: Sequence[Row]) -> list[Call]:
@@ -369,14 +370,6 @@ def _meant(asked: Conditions, chosen: CallFilter) -> str:
 
 def _by(names: Sequence[str]) -> str:
     return f"GROUP BY {', '.join(names)}" if names else ""
-
-
-class _Sized(dict[str, Any]):
-    """A row, with its size where `within_bytes` looks for it."""
-
-    @property
-    def bytes(self) -> int:
-        return int(self["bytes"])
 
 
 def _call(row: Row, body: str, deliveries: int) -> Call:

@@ -82,15 +82,18 @@ class ClickHouse:
         while self._free:
             self._free.pop().close()
 
-    def rows(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[Row]:
-        """What a query gives.
+    def rows(
+        self, sql: str, parameters: Mapping[str, Any] | None = None, seconds: float | None = None
+    ) -> list[Row]:
+        """What a query gives, which may take so many seconds; None: as long as any other.
 
         Raises:
             BusyError: it can't be done now.
             SlowQueryError: it takes too long.
         """
+        settings = {"max_execution_time": seconds} if seconds is not None else None
         with _meant(), self._client() as client:
-            found = client.query(*_bound(sql, parameters))
+            found = client.query(*_bound(sql, parameters), settings=settings)
         self._check(found.summary)
         names = found.column_names
         return [dict(zip(names, row, strict=True)) for row in found.result_rows]

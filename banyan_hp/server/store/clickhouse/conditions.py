@@ -8,6 +8,7 @@ from datetime import date
 from typing import Any
 
 from ..calls import FILTERS, UNDATED, CallFilter, microseconds
+from ..cursors import Cursor
 from ..rows import cut
 from ..scores import SCORE
 from ..search import Phrase, phrases_of
@@ -81,6 +82,13 @@ class Conditions:
             self.add("error IS NOT NULL" if chosen.failed else "error IS NULL")
         for phrase in phrases_of(chosen.text) if chosen.text is not None else ():
             self._phrase(phrase)
+        return self
+
+    def before(self, last: Cursor | None) -> Conditions:
+        """Older than a call, by its event."""
+        if last is not None:
+            self.add("event_time <= ?[Int64]", last.major)
+            self.add("(event_time, seq) < (?[Int64], ?[UInt64])", *last)
         return self
 
     def ids(self, project: str, ids: Sequence[str]) -> Conditions:

@@ -8,7 +8,9 @@ that came first stays, if it matches itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+from ..rows import within_bytes
 from .client import ClickHouse, Row
 from .conditions import AT_PLACES, PLACE, Conditions, place_of
 
@@ -16,21 +18,35 @@ _PLACED = f"{', '.join(PLACE)}, seq"
 NEWEST_EVENT = "event_time DESC, seq DESC"
 
 
-def first_of(clickhouse: ClickHouse, columns: str, asked: Conditions, order: str, many: int) -> list[Row]:
+def first_of(
+    clickhouse: ClickHouse,
+    columns: str,
+    asked: Conditions,
+    order: str,
+    many: int,
+    seconds: float | None = None,
+) -> list[Row]:
     """The first rows of an order, `NEWEST_EVENT` or one by `seq`; each call once.
 
-    Rows that are folded leave too few: then more are looked at.
+    Rows that are folded leave too few: then more are looked at. Each look may take so many seconds.
     """
     looked_at = many
     while True:
-        places = rows_of(clickhouse, _PLACED, asked, order, looked_at)
+        places = rows_of(clickhouse, _PLACED, asked, order, looked_at, seconds)
         rows = _in_order(_folded_at(clickhouse, columns, places), places)
         if len(places) < looked_at or len(rows) >= many:
             return rows[:many]
         looked_at *= 2
 
 
-def rows_of(clickhouse: ClickHouse, columns: str, asked: Conditions, order: str, many: int) -> list[Row]:
+def rows_of(
+    clickhouse: ClickHouse,
+    columns: str,
+    asked: Conditions,
+    order: str,
+    many: int,
+    seconds: float | None = None,
+) -> list[Row]:
     """The first rows of an order, not folded.
 
     ClickHouse reads the table in the order of events, and stops when it has enough; with `seq` in the order
@@ -38,14 +54,28 @@ def rows_of(clickhouse: ClickHouse, columns: str, asked: Conditions, order: str,
     """
     query = f"SELECT {columns} FROM calls WHERE "
     if order != NEWEST_EVENT:
-        return clickhouse.rows(f"{query}{asked.sql} ORDER BY {order} LIMIT {many}", asked.parameters)
-    found = clickhouse.rows(f"{query}{asked.sql} ORDER BY event_time DESC LIMIT {many}", asked.parameters)
+        return clickhouse.rows(f"{query}{asked.sql} ORDER BY {order} LIMIT {many}", asked.parameters, seconds)
+    newest = f"{query}{asked.sql} ORDER BY event_time DESC LIMIT {many}"
+    found = clickhouse.rows(newest, asked.parameters, seconds)
     if len(found) == many:
         last = found[-1]["event_time"]
         same = asked.copy().add("event_time = ?[Int64]", last)
-        tied = clickhouse.rows(f"{query}{same.sql} ORDER BY seq DESC LIMIT {many}", same.parameters)
+        tied = clickhouse.rows(f"{query}{same.sql} ORDER BY seq DESC LIMIT {many}", same.parameters, seconds)
         found = [*(row for row in found if row["event_time"] != last), *tied]
     return sorted(found, key=lambda row: (row["event_time"], row["seq"]), reverse=True)[:many]
+
+
+def fitting(rows: Sequence[Row], limit: int) -> Sequence[Any]:
+    """The first of them that are one page."""
+    return within_bytes([_Sized(row) for row in rows[:limit]])
+
+
+class _Sized(dict[str, Any]):
+    """A row, with its size where `within_bytes` looks for it."""
+
+    @property
+    def bytes(self) -> int:
+        return int(self["bytes"])
 
 
 def folded(asked: Conditions) -> str:
