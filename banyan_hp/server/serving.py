@@ -22,6 +22,7 @@ from fastapi import FastAPI
 from .api.auth import Caller
 from .api.hosts import is_loopback
 from .app import create_app, stores_of
+from .connections import Connection
 from .opening import check_exposed, given_keys, own_key, prepare_calls
 from .prices import Prices, PricesError, bundled
 from .seed import load_seed
@@ -254,7 +255,7 @@ def _config(app: FastAPI, settings: ServeSettings) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         loop="asyncio",  # and not whatever happens to be installed: it behaves the same everywhere
-        http="h11",
+        http=Connection,
         lifespan="on",
         ws="none",
         log_config=None,
