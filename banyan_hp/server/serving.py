@@ -117,6 +117,7 @@ def serve(settings: ServeSettings, announce: Callable[[Started], None]) -> None:
         _check_workers(settings, database)
         prepare_calls(settings.calls, settings.cluster, settings.expires_after)
         stores = stores_of(database)
+        stores.projects.know({caller.project for caller in keys.values()})
         seeded = load_seed(settings.seed, stores, Seeded(database)) if settings.seed is not None else None
         routing = settings.routing or seeded or RoutingMode.SERVER
         with _listen(settings.host, settings.port) as listener:

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from banyan_hp import PromptStackLogger
 from tests.browser.addresses import SECONDS
 from tests.browser.conftest import DEMO_KEY, Site, Visiting
+from tests.browser.test_pages import serious
 
 NAME = "Ada Lovelace"
 
@@ -90,3 +91,21 @@ def test_a_call_is_rated_on_its_own_page(visit: Visiting, site: Site, scripts: b
     page.get_by_role("button", name="Bad").click()
     expect(page.get_by_role("cell", name=NAME)).to_be_visible()
     assert scores(site, call_id) == [("thumbs", False, NAME)]
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_a_comment_alone_comes_back_in_its_form(visit: Visiting, site: Site, axe: str, scripts: bool) -> None:
+    """With what is missing; a press of a thumb then saves both, and leads on."""
+    (call_id,) = logged(site, f"alone-{scripts}", 1)
+    visiting = visit(scripts=scripts)
+    page = visiting.go(f"/calls/{call_id}")
+    page.get_by_label("Comment").fill("due, 5 days late")
+    page.get_by_label("Comment").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("choose a thumb, a number or a category")
+    expect(page.get_by_label("Comment")).to_have_value("due, 5 days late")
+    if scripts:
+        page.evaluate(axe)
+        assert serious(page) == []
+    page.get_by_role("button", name="Bad").click()
+    expect(page.get_by_role("cell", name="due, 5 days late")).to_be_visible()
+    visiting.troubles[:] = [each for each in visiting.troubles if "400 (Bad Request)" not in each]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,19 @@ class TestGiven:
         with Backend(api_keys=(), options=["--keys-file", str(file)]) as backend:
             assert validated(backend, "psk_p1")["project"] == "p1"
             assert "X-API-Key: the one given" in backend.banner
+
+    @pytest.mark.parametrize(("other", "shown"), [("p1", True), ("p2", False)])
+    def test_the_projects_of_given_keys_are_known(self, other: str, shown: bool) -> None:
+        """Nobody of one of several projects sees how large the database is that they share."""
+        with Backend(api_keys=("p1:admin:psk_p1", f"{other}:ingest:psk_other")) as backend:
+            with requests.Session() as browser:
+                form = browser.get(f"{backend.url}/login", timeout=10).text
+                hidden = dict(re.findall(r'type="hidden" name="(\w+)" value="([^"]*)"', form))
+                browser.post(f"{backend.url}/login", data={**hidden, "key": "psk_p1"}, timeout=10)
+                settings = browser.get(f"{backend.url}/settings", timeout=10).text
+            assert ("On disk" in settings) is shown
+            known = json.loads(run("db", "status", "--json", "--db", str(backend.db)).stdout)
+        assert known["projects"] == len({"p1", other})
 
     def test_a_file_without_keys_is_refused(self, tmp_path: Path) -> None:
         """A mistake in it does not open the backend in another way."""

@@ -130,8 +130,8 @@ def _report(lines: Iterable[tuple[Pair, str]], *, as_json: bool) -> None:
 def _settled(pairs: list[Pair]) -> int:
     conflicts = [each for each in pairs if each.state.is_conflict]
     if conflicts:
-        files = counted(len(conflicts), "file")
-        complain(f"{files} left as they are: move them away and pull again, to have both side by side")
+        files, them = counted(len(conflicts), "file"), "it" if len(conflicts) == 1 else "them"
+        complain(f"{files} left alone: move {them} away and pull again, to have both side by side")
     return LEFT if conflicts else DONE
 
 

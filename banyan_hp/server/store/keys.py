@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import operator
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
@@ -189,6 +190,17 @@ class Projects:
             return (
                 connection.execute(select(projects.c.id).where(projects.c.id != project)).first() is not None
             )
+
+    def know(self, names: Collection[str]) -> None:
+        """Make those that are not there, each under its id as its name."""
+        missing = sorted(set(names) - {each.id for each in self.listed()})
+
+        def store(connection: Connection) -> None:
+            for name in missing:
+                know_project(connection, name)
+
+        if missing:
+            self._database.write(store)
 
     def put(self, project: Project) -> None:
         """Make it, or give it another name."""

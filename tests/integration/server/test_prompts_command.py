@@ -93,7 +93,7 @@ def test_pull_takes_over_what_changed_on_the_backend_only(
     code, said, complaint = run("pull", tmp_path, "--branch", branch)
     assert (code, said) == (1, f"{branch}/greeting.md  conflict: changed here and on the backend\n")
     assert complaint == (
-        "banyan-hp: 1 file left as they are: move them away and pull again, to have both side by side\n"
+        "banyan-hp: 1 file left alone: move it away and pull again, to have both side by side\n"
     )
     assert path.read_text("utf-8").endswith("---\nMine\n")
 
