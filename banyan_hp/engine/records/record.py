@@ -14,6 +14,7 @@ from .ledger import Book, Term
 from .outcome import Verdict
 
 RECORD_OVERHEAD = 500  # bytes: the Record, its id and its place in the queue
+MADE_ID = "%s-%x-%x"  # process, number, microseconds since 1970; the backend's `place_of` reads it
 BY_BEFORE_SEND = "before_send"  # the reason of records that the application had dropped
 _IN_MEMORY = (Term.QUEUED, Term.IN_FLIGHT)
 _NEVER = float("inf")
@@ -122,11 +123,6 @@ class FailureHistory:
         return self.refused or self.beside_others or self.counted > 0
 
 
-def made_id(process: str, number: int, time: float) -> str:
-    """The id of a record that a process made at a time. The backend's `place_of` reads it."""
-    return f"{process}-{number:x}-{int(time * 1e6):x}"
-
-
 class Waiter(Protocol):
     """Waits for records to settle."""
 
@@ -207,7 +203,7 @@ class Record:
         """
         ident = self._ident
         if isinstance(ident, int):
-            ident = self._ident = made_id(self.book.process, ident, self.time)
+            ident = self._ident = MADE_ID % (self.book.process, ident, int(self.time * 1e6))
         return ident
 
     @property
