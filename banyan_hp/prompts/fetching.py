@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Generic
 
 from ..engine.delivery.stepwise import Event
-from ..engine.http.response import Response
+from ..engine.http.response import MAX_RESPONSE_BYTES, Response
 from ..engine.http.transport import HTTPTransport, NoResponse, Request, Transport, never_raising, text_filter
 from ..engine.policy.retry import between
 from ..engine.process import hosts
@@ -224,6 +224,8 @@ def read_response(response: Response | NoResponse) -> Result:
 def _described(response: Response) -> str:
     if response.status in (401, 403):
         return f"status {response.status}: it refuses the API key"
+    if len(response.body) >= MAX_RESPONSE_BYTES:
+        return f"more than {MAX_RESPONSE_BYTES >> 20} MiB, the most that is read"
     kind = response.headers.get("content-type", "no content type")
     return f"status {response.status} ({kind})"
 

@@ -302,6 +302,16 @@ def test_a_refused_key_is_logged_and_counted(
     assert "psk_local" not in caplog.text
 
 
+def test_a_response_that_is_too_large_is_called_so(
+    logger: PromptStackLogger, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It breaks off at the limit, which is no JSON: with status and type alone nobody would find out."""
+    server.handler = always(Reply(200, prompt_json("x" * 4 * 1024 * 1024)))
+    with caplog.at_level(logging.WARNING, "banyan_hp"):
+        assert logger.get_prompt("p") is None
+    assert "it answered with more than 4 MiB, the most that is read" in caplog.text
+
+
 GIVEN = PromptData("id-9", "mine", "given", version="4")
 
 
