@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import NamedTuple
 
 from ..engine.destination import Destination
@@ -40,7 +41,11 @@ def export_of(settings: Settings, backend: Destination, own: Mapping[str, str | 
 
 def _tell_what_has_no_effect(settings: Settings) -> None:
     """A setting of a collector is given where no collector is asked for."""
-    idle = sorted(name for name in settings.chosen() if name.startswith("otlp_"))
+    idle = [
+        each.name
+        for each in fields(settings)
+        if each.name.startswith("otlp_") and getattr(settings, each.name) is not each.default
+    ]
     if idle:
         warn(
             f"without a collector: {idle}",

@@ -26,7 +26,7 @@ def test_a_collectors_settings_without_a_collector_are_told(caplog: pytest.LogCa
     """Whoever leaves the texts out for a collector would send them to the backend; values are not said."""
     said = said_by(caplog, otlp_headers={"x-api-key": "secret"}, otlp_content=False)
     assert said == [
-        'records go to the backend: without export_to="otlp" this has no effect: otlp_content, otlp_headers'
+        'records go to the backend: without export_to="otlp" this has no effect: otlp_headers, otlp_content'
     ]
 
 
@@ -40,6 +40,21 @@ def test_settings_that_have_an_effect_are_not_told(
 ) -> None:
     """Variables of the environment are for all that speaks OpenTelemetry, and never told."""
     assert said_by(caplog, **options) == []
+
+
+def test_settings_are_not_compared(caplog: pytest.LogCaptureFixture) -> None:
+    """A callback may be of a class whose comparison raises."""
+
+    class Callback:
+        def __call__(self, record: object) -> object:
+            return record
+
+        def __eq__(self, other: object) -> bool:
+            raise RuntimeError
+
+        __hash__ = object.__hash__
+
+    assert said_by(caplog, before_send=Callback()) == []
 
 
 def test_the_other_client_tells_it_too(caplog: pytest.LogCaptureFixture) -> None:
