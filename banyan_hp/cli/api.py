@@ -41,6 +41,13 @@ class RefusedError(CommandError):
         self.status = status
 
 
+class Answer(dict[str, Any]):
+    """The JSON object of a response. What another program would answer lacks what is asked for."""
+
+    def __missing__(self, name: str) -> Any:
+        raise CommandError(f"the response has no {name!r}: is the URL that of a banyan-hp backend?", BROKEN)
+
+
 class Api:
     """The API at a URL, with a key. A context manager.
 
@@ -143,7 +150,7 @@ class Api:
         answer = json_object(body)
         if not response.ok or response.status_code >= 300 or answer is None:
             raise RefusedError(self._reason(response.status_code, answer, path), response.status_code)
-        return answer
+        return Answer(answer)
 
     def _request(self, method: str, path: str, **options: Any) -> requests.Response:
         options.setdefault("timeout", _SECONDS)
