@@ -45,7 +45,12 @@ class Answer(dict[str, Any]):
     """The JSON object of a response. What another program would answer lacks what is asked for."""
 
     def __missing__(self, name: str) -> Any:
-        raise CommandError(f"the response has no {name!r}: is the URL that of a banyan-hp backend?", BROKEN)
+        raise lacks(name)
+
+
+def lacks(name: str) -> CommandError:
+    """A response hasn't what each of the backend's has."""
+    return CommandError(f"the response has no {name!r}: is the URL that of a banyan-hp backend?", BROKEN)
 
 
 class Api:

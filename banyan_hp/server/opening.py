@@ -44,9 +44,8 @@ def given_keys(entries: Sequence[str], file: Path | None = None) -> dict[str, Ca
 def _of_file(path: Path) -> list[tuple[str, str]]:
     """Its entries, each with where it is."""
     try:
-        lines = path.read_text(
-            "utf-8-sig"
-        ).splitlines()  # a byte order mark would be part of the first project
+        # A byte order mark would be part of the first project.
+        lines = path.read_text("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(
             f"can't read the keys file {path}: {getattr(error, 'strerror', None) or error}"

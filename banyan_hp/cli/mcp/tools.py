@@ -11,9 +11,9 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..api import pages, quoted
+from ..api import lacks, pages, quoted
 from ..choosing import moment
-from ..terminal import BROKEN, WRONG, CommandError
+from ..terminal import WRONG, CommandError
 from .answers import Fields, answer, listed, without
 
 Get = Callable[..., Mapping[str, Any]]
@@ -285,7 +285,7 @@ def _objects(found: Mapping[str, Any], name: str) -> list[Fields]:
     """
     items = found.get(name)
     if not isinstance(items, list):
-        raise CommandError(f"the response has no {name!r}: is the URL that of a banyan-hp backend?", BROKEN)
+        raise lacks(name)
     return [each for each in items if isinstance(each, dict)]
 
 

@@ -150,9 +150,8 @@ class Experiments:
         with self._database.read() as connection:
             rows = connection.execute(query.limit(limit + 1)).all()
             ids = [row.experiment_id for row in within_bytes(rows[:limit])]
-            found = _listed(connection, project, ids)
-        last = rows[len(found) - 1] if len(rows) > len(found) else None
-        return Part(found, str(Made(last.created_at, last.experiment_id)) if last is not None else None)
+            found, end = _listed(connection, project, ids)
+        return Part(found, str(end) if len(rows) > len(found) and end is not None else None)
 
     def newest(self, project: str, limit: int, skip: int) -> list[Experiment]:
         """Those of a project, the newest first, without so many of them."""
@@ -266,19 +265,20 @@ def _of(experiment: Experiment) -> tuple[Any, ...]:
     )
 
 
-def _listed(connection: Connection, project: str, ids: Sequence[str]) -> list[Listed]:
-    """These experiments, as many as a page may be large with the contents that they only follow."""
+def _listed(connection: Connection, project: str, ids: Sequence[str]) -> tuple[list[Listed], Made | None]:
+    """These experiments, as many as a page may be large with contents that they only follow, and its end."""
     mine = (experiments.c.project == project, experiments.c.experiment_id.in_(ids))
     query = select(experiments, prompts.c.name, prompts.c.branch).join(prompts, _is_on)
     found: list[Listed] = []
-    size = 0
+    end, size = None, 0
     for row in connection.execute(query.where(*mine).order_by(*_MADE)):
         experiment = _with_contents(connection, _experiment(row))
         size += sum(len(json_of([each.content, each.config])) for each in experiment.variants)
         if found and size > MAX_PAGE_BYTES:
             break
         found.append(Listed(experiment, row.name, row.branch))
-    return found
+        end = Made(row.created_at, row.experiment_id)
+    return found, end
 
 
 def _with_contents(connection: Connection, experiment: Experiment) -> Experiment:
